@@ -1,0 +1,247 @@
+//! The one error type.
+
+use std::fmt;
+
+/// What a fallible call of this crate returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Everything that can go wrong, in one type for the whole crate.
+///
+/// It is `'static`, `Send` and `Sync`, and works with `?`. The message of each variant says what was found and what
+/// to do about it. New variants may be added in minor versions.
+#[non_exhaustive]
+#[derive(Debug)]
+pub enum Error {
+    /// No segment, or no object, of that name exists.
+    NotFound,
+    /// A segment, or an object, of that name exists already.
+    AlreadyExists,
+    /// The name of the segment or object is not one that can be used.
+    InvalidName,
+    /// An argument is outside what the call accepts; the text says what it accepts.
+    InvalidArgument(&'static str),
+    /// An index is beyond the end.
+    OutOfBounds {
+        /// The index that was asked for.
+        index: usize,
+        /// How many items there are.
+        len: usize,
+    },
+    /// The file is there, but it is not a segment of this crate (or it is empty).
+    NotASegment,
+    /// The segment was made with another layout version or byte order than this build reads.
+    VersionMismatch,
+    /// Bytes in the segment contradict each other: it was damaged, truncated, or scribbled on by a member.
+    Corrupt,
+    /// The object exists, but it is of another kind, type or length than the caller asked for.
+    TypeMismatch {
+        /// The name of the object.
+        name: String,
+        /// What the caller asked for.
+        expected: String,
+        /// What the segment holds.
+        found: String,
+    },
+    /// There is no room for what was asked.
+    OutOfSpace {
+        /// Bytes that were needed.
+        requested: u64,
+        /// Bytes that were left.
+        available: u64,
+        /// Where the room ran out.
+        place: Place,
+    },
+    /// Every member slot of the segment is held by a living process.
+    TooManyMembers,
+    /// Every object slot of the segment is taken.
+    TooManyObjects,
+    /// The system does not let this process use the segment, or it belongs to another user.
+    PermissionDenied,
+    /// The state behind the lock may be half-changed: its holder died or panicked.
+    Poisoned,
+    /// Nothing is in the queue.
+    Empty,
+    /// No room is in the queue.
+    Full,
+    /// The lock is held by somebody else.
+    WouldBlock,
+    /// The deadline passed.
+    Timeout,
+    /// The other side has ended: the queue is closed (and, for a receiver, drained).
+    Closed,
+    /// A party of the barrier died or gave up.
+    Broken,
+    /// What was asked is beyond a fixed limit.
+    TooLarge {
+        /// What was asked.
+        requested: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// The endpoint is held by another living member.
+    Busy,
+    /// The subscriber was too slow, and this many items were overwritten before it read them.
+    Lagged(u64),
+    /// The operating system refused a call in a way that no other variant describes.
+    Io(std::io::Error),
+}
+
+/// Where room ran out, for [`Error::OutOfSpace`].
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The segment's own capacity.
+    Segment,
+    /// The file system that holds the segment.
+    FileSystem,
+    /// The process's limit on the size of a file (`RLIMIT_FSIZE`).
+    FileSizeLimit,
+    /// The address space of this process.
+    AddressSpace,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            Error::NotFound => {
+                "no segment or object of that name exists: check the name (and the directory), or create it first, \
+                 or use open_or_create"
+            }
+            Error::AlreadyExists => {
+                "a segment or object of that name exists already: open it, use open_or_create, or choose another name \
+                 (Segment::unlink removes the name of a segment that is no longer wanted)"
+            }
+            Error::InvalidName => {
+                "the name cannot be used: a segment's name is 1 to 255 bytes without '/' or NUL, and neither \".\" nor \
+                 \"..\"; an object's name is 1 to 96 bytes without NUL"
+            }
+            Error::InvalidArgument(what) => return write!(f, "invalid argument: {what}"),
+            Error::OutOfBounds { index, len } => {
+                return write!(
+                    f,
+                    "index {index} is out of bounds: there are {len} items, counted from 0"
+                );
+            }
+            Error::NotASegment => {
+                "the file is not a commonhold segment (its first bytes are not the magic): choose another name or \
+                 directory, or remove the file if nothing else needs it"
+            }
+            Error::VersionMismatch => {
+                return write!(
+                    f,
+                    "the segment was made with another layout version or byte order than this build's (version {}): \
+                     link all its processes with one version of commonhold, or unlink it and create it anew",
+                    crate::LAYOUT_VERSION
+                );
+            }
+            Error::Corrupt => {
+                "the segment's bytes contradict each other (it was damaged, truncated or overwritten): stop its members, \
+                 unlink it and create it anew"
+            }
+            Error::TypeMismatch {
+                name,
+                expected,
+                found,
+            } => {
+                return write!(
+                    f,
+                    "object {name:?} is {found}, but {expected} was asked for: open it with the type it was created \
+                     with, or use another name"
+                );
+            }
+            Error::OutOfSpace {
+                requested,
+                available,
+                place,
+            } => {
+                let (whose, remedy) = match place {
+                    Place::Segment => (
+                        "the segment has",
+                        "create the segment with a larger capacity",
+                    ),
+                    Place::FileSystem => (
+                        "the file system has",
+                        "free some room there (in a container, give /dev/shm more), or choose another directory",
+                    ),
+                    Place::FileSizeLimit => {
+                        ("this process's RLIMIT_FSIZE allows", "raise it (ulimit -f)")
+                    }
+                    Place::AddressSpace => ("this process can map", "ask for a smaller capacity"),
+                };
+                return write!(
+                    f,
+                    "out of space: {requested} bytes were needed, {whose} {available}: {remedy}"
+                );
+            }
+            Error::TooManyMembers => {
+                "every member slot of the segment is held by a living process: end one, or create the segment with a \
+                 larger max_members"
+            }
+            Error::TooManyObjects => {
+                "every object slot of the segment is taken: create the segment with a larger max_objects"
+            }
+            Error::PermissionDenied => {
+                "permission denied: the segment belongs to another user, or its mode does not let this process read and \
+                 write it; if sharing is meant, create it with a wider mode and open it with allow_other_users"
+            }
+            Error::Poisoned => {
+                "poisoned: a holder of the lock died or panicked, so the state behind it may be half-changed; call \
+                 recover(), mend the state, and drop the guard"
+            }
+            Error::Empty => "the queue is empty: receive later, or use a blocking form",
+            Error::Full => "the queue is full: send later, or use a blocking form",
+            Error::WouldBlock => {
+                "the lock is held by another thread or process: try later, or use a blocking form"
+            }
+            Error::Timeout => {
+                "the deadline passed before the operation could be done; nothing was changed"
+            }
+            Error::Closed => {
+                "the queue is closed: no more items can be sent, and all that were sent have been received"
+            }
+            Error::Broken => {
+                "broken: a party of the barrier died or gave up; call reset() to use it again"
+            }
+            Error::TooLarge { requested, limit } => {
+                return write!(
+                    f,
+                    "too large: {requested} was asked for, and the limit is {limit}"
+                );
+            }
+            Error::Busy => {
+                "the endpoint is held by another living member: wait until it is dropped"
+            }
+            Error::Lagged(n) => {
+                return write!(
+                    f,
+                    "the subscriber was too slow and missed {n} items; the next receive goes on after them"
+                );
+            }
+            Error::Io(e) => return write!(f, "the operating system refused: {e}"),
+        };
+        f.write_str(text)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Error::Io(e) => Some(e),
+            _ => None,
+        }
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(e: std::io::Error) -> Self {
+        match e.kind() {
+            std::io::ErrorKind::NotFound => Error::NotFound,
+            std::io::ErrorKind::AlreadyExists => Error::AlreadyExists,
+            std::io::ErrorKind::PermissionDenied => Error::PermissionDenied,
+            _ => Error::Io(e),
+        }
+    }
+}
+
+// `Result<()>` of the hot paths travels in registers only while the error is small.
+const _: () = assert!(size_of::<Error>() <= 72);

@@ -1,0 +1,181 @@
+//! What an object is: enough to refuse a wrong `open`, and to say in the message what both sides meant.
+
+use std::fmt;
+
+/// The kinds of object.
+#[non_exhaustive]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A [`Value`](crate::Value).
+    Value,
+    /// An [`Array`](crate::Array).
+    Array,
+    /// An [`Atomics`](crate::Atomics).
+    Atomics,
+    /// A [`Mutex`](crate::Mutex).
+    Mutex,
+    /// A [`Condvar`](crate::Condvar).
+    Condvar,
+    /// A [`Queue`](crate::Queue).
+    Queue,
+}
+
+impl Kind {
+    /// The number in the region. Never used for another kind, in any version.
+    pub(crate) fn code(self) -> u32 {
+        match self {
+            Kind::Value => 1,
+            Kind::Array => 2,
+            Kind::Atomics => 3,
+            Kind::Mutex => 4,
+            Kind::Condvar => 5,
+            Kind::Queue => 6,
+        }
+    }
+
+    pub(crate) fn from_code(code: u32) -> Option<Kind> {
+        const ALL: [Kind; 6] = [
+            Kind::Value,
+            Kind::Array,
+            Kind::Atomics,
+            Kind::Mutex,
+            Kind::Condvar,
+            Kind::Queue,
+        ];
+        ALL.into_iter().find(|k| k.code() == code)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// Kind, size, alignment and short name of the type, and how many of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Fingerprint {
+    pub(crate) kind: Kind,
+    pub(crate) type_name: String,
+    pub(crate) type_size: u64,
+    pub(crate) type_align: u32,
+    /// Items, for arrays and queues; 1 for the others.
+    pub(crate) len: u64,
+}
+
+impl Fingerprint {
+    pub(crate) fn of<T>(kind: Kind, len: u64) -> Fingerprint {
+        Fingerprint {
+            kind,
+            type_name: short_type_name::<T>(),
+            type_size: size_of::<T>() as u64,
+            type_align: align_of::<T>() as u32,
+            len,
+        }
+    }
+
+    /// Whether an object that is `self` may be opened as `asked`, with as many items or (`any_len`) with any number.
+    pub(crate) fn serves(&self, asked: &Fingerprint, any_len: bool) -> bool {
+        self.kind == asked.kind
+            && self.type_name == asked.type_name
+            && self.type_size == asked.type_size
+            && self.type_align == asked.type_align
+            && (any_len || self.len == asked.len)
+    }
+}
+
+impl Fingerprint {
+    /// In words; without the number of items if any number is meant.
+    pub(crate) fn describe(&self, any_len: bool) -> String {
+        let Fingerprint {
+            kind,
+            type_name,
+            type_size,
+            type_align,
+            len,
+        } = self;
+        let article = match kind {
+            Kind::Array | Kind::Atomics => "an",
+            _ => "a",
+        };
+        if *kind == Kind::Condvar {
+            return format!("{article} {kind}");
+        }
+        let counted = matches!(kind, Kind::Array | Kind::Atomics | Kind::Queue) && !any_len;
+        let of = if counted {
+            format!(" of {len}")
+        } else {
+            String::new()
+        };
+        format!(
+            "{article} {kind}<{type_name}>{of} ({type_size} bytes each, aligned to {type_align})"
+        )
+    }
+}
+
+/// Longest type name kept in the region, in bytes.
+pub(crate) const TYPE_NAME_BYTES: usize = 96;
+
+/// The type's name without the paths, so that it does not change when a type moves to another module or crate: `State`,
+/// `[u64; 4]`, `Pair<State>`. Cut to [`TYPE_NAME_BYTES`].
+fn short_type_name<T>() -> String {
+    let full = std::any::type_name::<T>();
+    let mut short = String::new();
+    let mut word = String::new();
+    let mut rest = full.chars().peekable();
+    while let Some(c) = rest.next() {
+        if c.is_alphanumeric() || c == '_' {
+            word.push(c);
+        } else if c == ':' && rest.peek() == Some(&':') {
+            rest.next();
+            word.clear();
+        } else {
+            short.push_str(&word);
+            word.clear();
+            short.push(c);
+        }
+    }
+    short.push_str(&word);
+    let mut end = short.len().min(TYPE_NAME_BYTES);
+    while !short.is_char_boundary(end) {
+        end -= 1;
+    }
+    short.truncate(end);
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Local<T>(#[allow(dead_code)] T);
+
+    #[test]
+    fn type_names_are_short() {
+        assert_eq!(short_type_name::<u64>(), "u64");
+        assert_eq!(short_type_name::<[u16; 4]>(), "[u16; 4]");
+        assert_eq!(
+            short_type_name::<Local<std::num::Wrapping<u8>>>(),
+            "Local<Wrapping<u8>>"
+        );
+        assert_eq!(short_type_name::<(u8, Local<u8>)>(), "(u8, Local<u8>)");
+    }
+
+    #[test]
+    fn a_message_says_kind_type_and_number() {
+        let f = Fingerprint::of::<f64>(Kind::Array, 12);
+        assert_eq!(
+            f.describe(false),
+            "an Array<f64> of 12 (8 bytes each, aligned to 8)"
+        );
+    }
+
+    #[test]
+    fn kinds_keep_their_numbers() {
+        for code in 1..=6 {
+            assert_eq!(Kind::from_code(code).unwrap().code(), code);
+        }
+        assert_eq!(Kind::from_code(0), None);
+        assert_eq!(Kind::from_code(7), None);
+    }
+}

@@ -1,0 +1,5 @@
+//! Queues.
+
+mod bounded;
+
+pub use bounded::{Iter, Queue};

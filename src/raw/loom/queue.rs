@@ -1,0 +1,194 @@
+//! The queue: each item once and in order, nobody forgotten, closed means drained.
+
+use super::{Fate, call, call_until, explore};
+use crate::error::{Error, Result};
+use crate::raw::Call;
+use crate::raw::queue::RawQueue;
+use crate::sys::deadline::Deadline;
+use crate::sys::model::{self, Oracle};
+use loom::cell::UnsafeCell;
+use loom::sync::Arc;
+use loom::thread;
+
+struct Ring<const N: usize> {
+    raw: RawQueue,
+    cells: [UnsafeCell<u64>; N],
+}
+
+impl<const N: usize> Ring<N> {
+    fn new() -> Arc<Ring<N>> {
+        Arc::new(Ring {
+            raw: RawQueue::new(),
+            cells: std::array::from_fn(|_| UnsafeCell::new(0)),
+        })
+    }
+
+    fn send(&self, call: &Call<'_, Oracle>, item: u64) -> Result<()> {
+        self.raw
+            .send(N as u64, call, 1, |at, _| {
+                // SAFETY: loom checks that nobody else has access now.
+                self.cells[at as usize % N].with_mut(|c| unsafe { *c = item });
+            })
+            .map(drop)
+    }
+
+    fn recv(&self, call: &Call<'_, Oracle>) -> Result<u64> {
+        let mut item = 0;
+        self.raw.recv(N as u64, call, |at, _| {
+            // SAFETY: loom checks that nobody else has access now.
+            item = self.cells[at as usize % N].with(|c| unsafe { *c });
+            1
+        })?;
+        Ok(item)
+    }
+
+    /// Receives until the queue is closed and drained.
+    fn drain(&self, call: &Call<'_, Oracle>) -> Vec<u64> {
+        let mut got = Vec::new();
+        loop {
+            match self.recv(call) {
+                Ok(item) => got.push(item),
+                Err(Error::Closed) => return got,
+                Err(e) => panic!("{e}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_sender_committed_arrives_once_and_in_order() {
+    explore(&[1], 2, |fate: Fate| {
+        let q = Ring::<1>::new();
+        let sender = {
+            let q = q.clone();
+            thread::spawn(move || {
+                let done = fate.live(1, || {
+                    q.send(&call(1), 1).unwrap();
+                    q.send(&call(1), 2).unwrap();
+                });
+                // Nobody else sends: whoever started the sender closes when it is gone.
+                q.raw.close(&call(2)).unwrap();
+                done.is_some()
+            })
+        };
+        let got = q.drain(&call(0));
+        let lived = sender.join().unwrap();
+        assert!([1, 2].starts_with(&got), "{got:?}");
+        assert!(!lived || got.len() == 2);
+    });
+}
+
+#[test]
+fn a_receiver_that_dies_takes_at_most_the_item_in_its_hand() {
+    explore(&[1], 2, |fate: Fate| {
+        let q = Ring::<2>::new();
+        let receiver = {
+            let q = q.clone();
+            thread::spawn(move || {
+                let mut got = Vec::new();
+                let lived = fate.live(1, || {
+                    if let Ok(item) = q.recv(&call(1)) {
+                        got.push(item);
+                    }
+                });
+                (lived.is_some(), got)
+            })
+        };
+        let other = {
+            let q = q.clone();
+            thread::spawn(move || q.drain(&call(2)))
+        };
+        q.send(&call(0), 1).unwrap();
+        q.send(&call(0), 2).unwrap();
+        q.raw.close(&call(0)).unwrap();
+        let (lived, mut all) = receiver.join().unwrap();
+        let rest = other.join().unwrap();
+        assert!(rest.is_sorted());
+        all.extend(rest);
+        all.sort_unstable();
+        let in_hand = usize::from(!lived);
+        assert!(all.len() + in_hand >= 2, "lost: {all:?}");
+        all.dedup();
+        assert!(all.len() <= 2 && all.iter().all(|i| [1, 2].contains(i)));
+        assert!(!lived || all == [1, 2]);
+    });
+}
+
+#[test]
+fn a_receiver_that_dies_does_not_strand_a_sender_without_room() {
+    explore(&[1], 2, |fate: Fate| {
+        let q = Ring::<1>::new();
+        q.send(&call(0), 1).unwrap();
+        let receiver = {
+            let q = q.clone();
+            thread::spawn(move || fate.live(1, || q.recv(&call(1)).unwrap()))
+        };
+        // A second receiver comes when the first is gone, as a restarted worker does.
+        let sender = {
+            let q = q.clone();
+            thread::spawn(move || q.send(&call(2), 2).unwrap())
+        };
+        let first = receiver.join().unwrap();
+        q.raw.is_closed();
+        match first {
+            Some(item) => assert_eq!(item, 1),
+            None => {
+                let item = q.recv(&call(0)).unwrap();
+                if item == 2 {
+                    // The dead one had taken the 1.
+                    sender.join().unwrap();
+                    return;
+                }
+                assert_eq!(item, 1);
+            }
+        }
+        assert_eq!(q.recv(&call(0)).unwrap(), 2);
+        sender.join().unwrap();
+    });
+}
+
+#[test]
+fn one_that_gives_up_passes_the_wake_on() {
+    explore(&[], 2, |_| {
+        let q = Ring::<2>::new();
+        let impatient = {
+            let q = q.clone();
+            thread::spawn(move || match q.recv(&call_until(1, Deadline::SOON)) {
+                Ok(_) => 1,
+                Err(Error::Timeout) => 0,
+                Err(e) => panic!("{e}"),
+            })
+        };
+        let patient = {
+            let q = q.clone();
+            thread::spawn(move || q.recv(&call(2)).unwrap())
+        };
+        model::pass_time();
+        q.send(&call(0), 1).unwrap();
+        q.send(&call(0), 2).unwrap();
+        let taken = impatient.join().unwrap();
+        patient.join().unwrap();
+        assert_eq!(q.raw.len(2), 1 - taken);
+    });
+}
+
+#[test]
+fn a_close_that_meets_a_send_loses_nothing_that_was_accepted() {
+    explore(&[1], 2, |fate: Fate| {
+        let q = Ring::<1>::new();
+        let sender = {
+            let q = q.clone();
+            thread::spawn(move || fate.live(1, || q.send(&call(1), 1).is_ok()))
+        };
+        let closer = {
+            let q = q.clone();
+            thread::spawn(move || q.raw.close(&call(2)).unwrap())
+        };
+        let got = q.drain(&call(0));
+        closer.join().unwrap();
+        match sender.join().unwrap() {
+            Some(accepted) => assert_eq!(got.len(), usize::from(accepted)),
+            None => assert!(got.len() <= 1),
+        }
+    });
+}

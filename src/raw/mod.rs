@@ -1,0 +1,16 @@
+//! State machines over atomic words: no values, no mapping, no system call of their own.
+//!
+//! Each takes a [`Membership`], so that loom and the tests can bring their own oracle of life and death. Each word's
+//! truth table stands beside it, and each machine's loom models in `loom/`.
+
+pub(crate) mod condvar;
+pub(crate) mod member;
+pub(crate) mod mutex;
+pub(crate) mod queue;
+pub(crate) mod signal;
+pub(crate) mod versioned;
+
+pub(crate) use member::{Call, MemberId, Membership, Nap};
+
+#[cfg(all(test, commonhold_loom))]
+mod loom;

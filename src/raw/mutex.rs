@@ -1,0 +1,340 @@
+//! The lock: one word that names its owner.
+//!
+//! The algorithm is the futex mutex of Drepper ("Futexes Are Tricky") with the owner's name in the word, so that a
+//! waiter can ask whether the owner lives. Fairness: none; a running locker may overtake a woken one.
+//!
+//! # Points of death
+//!
+//! | a member dies | the word says | who mends it |
+//! |---|---|---|
+//! | holding the lock | its id | the next locker or any waiter, within its nap: takes it over (see [`Heir`]) |
+//! | after the unlocking swap, before the wake | free | a sleeper looks again after its nap |
+//! | woken, before it took the lock | free or another's | the other sleepers look again after their naps |
+//! | after it set WAITERS, before it slept | WAITERS too many | the next unlock makes one wake in vain |
+
+use super::member::{Call, MemberId, Membership, Nap};
+use crate::error::{Error, Result};
+use crate::sys::atomic::{AtomicU32, Ordering};
+use crate::sys::futex::{self, Wake};
+use std::time::Duration;
+
+/// The lock word.
+///
+/// | POISONED (31) | WAITERS (30) | owner (0..30) | meaning |
+/// |---|---|---|---|
+/// | 0 | 0 | 0 | free |
+/// | 0 | 1 | 0 | free, and somebody may sleep: left by nobody, taken like free |
+/// | 0 | 0 | id | held, nobody sleeps |
+/// | 0 | 1 | id | held, somebody may sleep: the unlocker wakes one |
+/// | 1 | 0 | 0 | free, the state behind it in doubt: only an heir that takes it in doubt may hold it |
+/// | 1 | 1 | 0 | the same, and somebody may sleep |
+/// | 1 | 0 | id | held by one who mends the state; sound again when that one unlocks |
+/// | 1 | 1 | id | the same, and somebody may sleep |
+///
+/// An owner that no member ever bore (scribbled) is dead.
+#[repr(transparent)]
+#[derive(Debug)]
+pub(crate) struct RawMutex {
+    word: AtomicU32,
+}
+
+const WAITERS: u32 = 1 << 30;
+const POISONED: u32 = 1 << 31;
+
+/// What a locker does with a lock whose owner died.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Heir {
+    /// Marks it poisoned and gets `Err(Poisoned)`.
+    Refuses,
+    /// Takes it, poisoned; its unlock makes it sound.
+    Recovers,
+    /// Takes it: every state behind the lock is valid.
+    Inherits,
+}
+
+/// How a lock was got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Took {
+    /// Its last holder left it in order.
+    InOrder,
+    /// Its last holder died with it.
+    FromTheDead,
+}
+
+impl RawMutex {
+    pub(crate) const FREE: u32 = 0;
+
+    #[cfg(commonhold_loom)]
+    pub(crate) fn new() -> RawMutex {
+        RawMutex {
+            word: AtomicU32::new(Self::FREE),
+        }
+    }
+
+    /// Locks, waiting until the call's deadline.
+    #[inline]
+    pub(crate) fn lock<M: Membership>(&self, call: &Call<'_, M>, heir: Heir) -> Result<Took> {
+        // Acquire: pairs with the Release of `unlock`, so that what the last holder wrote is seen.
+        match self.word.compare_exchange(
+            Self::FREE,
+            call.me.bits(),
+            Ordering::Acquire,
+            Ordering::Relaxed,
+        ) {
+            Ok(_) => Ok(Took::InOrder),
+            Err(_) => self.lock_contended(call, heir),
+        }
+    }
+
+    /// Locks if that is possible at once; otherwise `Err(WouldBlock)`. Asks the kernel after the owner, so that
+    /// one who only ever tries finds out about a death too.
+    #[inline]
+    pub(crate) fn try_lock<M: Membership>(
+        &self,
+        members: &M,
+        me: MemberId,
+        heir: Heir,
+    ) -> Result<Took> {
+        // Acquire: as in `lock`.
+        match self.word.compare_exchange(
+            Self::FREE,
+            me.bits(),
+            Ordering::Acquire,
+            Ordering::Relaxed,
+        ) {
+            Ok(_) => Ok(Took::InOrder),
+            Err(word) => self.try_lock_contended(members, me, heir, word),
+        }
+    }
+
+    #[cold]
+    fn try_lock_contended<M: Membership>(
+        &self,
+        members: &M,
+        me: MemberId,
+        heir: Heir,
+        mut word: u32,
+    ) -> Result<Took> {
+        loop {
+            let step = if is_free(word) {
+                self.take_free(word, me, 0, heir)
+            } else if owner_is_alive(word, members) {
+                return Err(Error::WouldBlock);
+            } else {
+                self.take_from_the_dead(word, me, 0, heir)
+            };
+            match step {
+                Ok(took) => return took,
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// Unlocks a sound lock, or one whose state the holder has mended.
+    #[inline]
+    pub(crate) fn unlock(&self) {
+        // Release: pairs with the Acquire of whoever locks next.
+        if self.word.swap(Self::FREE, Ordering::Release) & WAITERS != 0 {
+            self.wake_one();
+        }
+    }
+
+    /// Unlocks, leaving the state behind the lock in doubt.
+    #[cold]
+    pub(crate) fn unlock_poisoned(&self) {
+        // Release: as in `unlock`.
+        if self.word.swap(POISONED, Ordering::Release) & WAITERS != 0 {
+            // All: each of them gets an error, so none would wake the next.
+            futex::wake(&self.word, u32::MAX);
+        }
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.word.load(Ordering::Relaxed) & POISONED != 0
+    }
+
+    #[cold]
+    fn wake_one(&self) {
+        futex::wake(&self.word, 1);
+    }
+
+    #[cold]
+    fn lock_contended<M: Membership>(&self, call: &Call<'_, M>, heir: Heir) -> Result<Took> {
+        let mut spin = call.spin.begin();
+        let mut naps = Naps::new();
+        // WAITERS once we have slept: we can't know whether others still do, so the word must go on saying it.
+        let mut waited = 0;
+        // Before the word: a death after this ends the nap.
+        let mut deaths = call.members.deaths();
+        let mut word = self.word.load(Ordering::Relaxed);
+        // The owner that was alive when we last asked. Each owner is asked after before we sleep on its word, and again
+        // when a nap ran out or a death was found.
+        let mut asked = 0;
+        loop {
+            if is_free(word) {
+                match self.take_free(word, call.me, waited, heir) {
+                    Ok(took) => {
+                        if waited == 0 {
+                            spin.paid();
+                        }
+                        return took;
+                    }
+                    Err(now) => {
+                        word = now;
+                        continue;
+                    }
+                }
+            }
+            // With sleepers before us the lock is busy for long: spinning would only delay.
+            if waited == 0 && word & WAITERS == 0 && spin.pause(LONGEST_PAUSE) {
+                word = self.word.load(Ordering::Relaxed);
+                continue;
+            }
+            if asked != word & MemberId::MASK {
+                if !owner_is_alive(word, call.members) {
+                    match self.take_from_the_dead(word, call.me, waited, heir) {
+                        Ok(took) => return took,
+                        Err(now) => {
+                            word = now;
+                            continue;
+                        }
+                    }
+                }
+                asked = word & MemberId::MASK;
+            }
+            // Before the deadline is looked at: if an unlocker's wake chose us, the next unlock must wake another.
+            if word & WAITERS == 0 {
+                // Relaxed: the bit only asks for a wake; what the lock guards is ordered by taking and leaving it.
+                if let Err(now) = self.word.compare_exchange(
+                    word,
+                    word | WAITERS,
+                    Ordering::Relaxed,
+                    Ordering::Relaxed,
+                ) {
+                    word = now;
+                    continue;
+                }
+                word |= WAITERS;
+            }
+            if call.deadline.has_passed() {
+                return Err(Error::Timeout);
+            }
+            if waited == 0 {
+                spin.was_in_vain();
+            }
+            let wake = call
+                .members
+                .park(&self.word, word, deaths, naps.next(), call.deadline);
+            waited = WAITERS;
+            let now = call.members.deaths();
+            if wake == Wake::TimedOut || now != deaths {
+                asked = 0;
+            }
+            deaths = now;
+            word = self.word.load(Ordering::Relaxed);
+        }
+    }
+
+    /// Takes a lock that `word` says nobody holds. The outer `Err` is the word as it is now: look again.
+    fn take_free(
+        &self,
+        word: u32,
+        me: MemberId,
+        waited: u32,
+        heir: Heir,
+    ) -> Result<Result<Took>, u32> {
+        let poisoned = word & POISONED;
+        let keep = match heir {
+            Heir::Refuses if poisoned != 0 => return Ok(Err(Error::Poisoned)),
+            Heir::Refuses | Heir::Inherits => word & WAITERS,
+            Heir::Recovers => word & (WAITERS | POISONED),
+        };
+        let took = if poisoned == 0 {
+            Took::InOrder
+        } else {
+            Took::FromTheDead
+        };
+        // Acquire: as in `lock`.
+        self.word
+            .compare_exchange(
+                word,
+                keep | waited | me.bits(),
+                Ordering::Acquire,
+                Ordering::Relaxed,
+            )
+            .map(|_| Ok(took))
+    }
+
+    /// Takes over, or marks, a lock whose owner is dead. The outer `Err` is the word as it is now: look again.
+    #[cold]
+    fn take_from_the_dead(
+        &self,
+        word: u32,
+        me: MemberId,
+        waited: u32,
+        heir: Heir,
+    ) -> Result<Result<Took>, u32> {
+        let waiters = word & WAITERS | waited;
+        let (next, result) = match heir {
+            Heir::Refuses => (POISONED, Err(Error::Poisoned)),
+            Heir::Recovers => (POISONED | waiters | me.bits(), Ok(Took::FromTheDead)),
+            Heir::Inherits => (waiters | me.bits(), Ok(Took::FromTheDead)),
+        };
+        // Acquire: the dead made no Release; that its last writes are seen follows from the kernel's having told us of
+        // its death, which it does after its last instruction. AcqRel, so that those who see POISONED see them too.
+        self.word
+            .compare_exchange(word, next, Ordering::AcqRel, Ordering::Relaxed)?;
+        if heir == Heir::Refuses && waiters != 0 {
+            futex::wake(&self.word, u32::MAX);
+        }
+        Ok(result)
+    }
+}
+
+/// The longest run of pauses between two looks at the word.
+const LONGEST_PAUSE: u32 = 32;
+
+fn is_free(word: u32) -> bool {
+    word & MemberId::MASK == 0
+}
+
+fn owner_is_alive<M: Membership>(word: u32, members: &M) -> bool {
+    MemberId::from_bits(word).is_some_and(|owner| members.is_alive(owner))
+}
+
+/// How long to sleep, one sleep after another: short ones at first, after each of which the owner is asked after, then
+/// long ones that end when the sweep finds a death.
+struct Naps(u32);
+
+impl Naps {
+    const SHORT_ONES: u32 = 8;
+    const LONGEST: Duration = Duration::from_millis(20);
+
+    fn new() -> Naps {
+        Naps(0)
+    }
+
+    fn next(&mut self) -> Nap {
+        if self.0 == Self::SHORT_ONES {
+            return Nap::UntilDeath;
+        }
+        let nap = Duration::from_millis(1 << self.0).min(Self::LONGEST);
+        self.0 += 1;
+        Nap::AtMost(nap)
+    }
+}
+
+#[cfg(all(test, not(commonhold_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn naps_double_to_their_limit_and_then_rely_on_the_sweep() {
+        let mut naps = Naps::new();
+        let ms = |n| Nap::AtMost(Duration::from_millis(n));
+        let got: Vec<Nap> = (0..10).map(|_| naps.next()).collect();
+        let want = [1, 2, 4, 8, 16, 20, 20, 20].map(ms);
+        assert_eq!(got[..8], want);
+        assert_eq!(got[8..], [Nap::UntilDeath; 2]);
+    }
+}

@@ -1,0 +1,184 @@
+//! Waiting for something that has no owner: "look again" as a word (an event count).
+//!
+//! The waiter registers, looks at its condition, and only then waits; the notifier changes the condition, and only then
+//! looks whether anybody is registered. Between the change and the look stands a full fence, on both sides (Dekker's
+//! pattern), so that at least one of the two sees the other. (The idea: Dmitry Vyukov's event count.)
+//!
+//! # Points of death
+//!
+//! | a member dies | lost | who mends it |
+//! |---|---|---|
+//! | a notifier, before its bump or its wake | a wake-up | the sweep finds the death and ends all waits |
+//! | a waiter that a wake chose | a wake-up | the same |
+//! | a waiter, registered or asleep | nothing | the bits are too many: one notify works in vain and clears them |
+
+use super::member::{Call, Membership, Nap};
+use crate::sys::atomic::{AtomicU32, Ordering, fence};
+use crate::sys::futex;
+
+/// The signal word.
+///
+/// | SLEEPERS (1) | WAITERS (0) | meaning |
+/// |---|---|---|
+/// | 0 | 0 | nobody waits: a notify is one load |
+/// | 0 | 1 | somebody may be registered, and looks at the word by itself: a notify bumps the count |
+/// | 1 | 1 | somebody may be asleep in the kernel: a notify bumps the count and makes the wake call |
+/// | 1 | 0 | left by nobody; a notify takes it for "nobody waits", a waiter mends it |
+///
+/// Bits 2..32 count the notifies that met a waiter. A count that comes round between a registration and the sleep
+/// (2^30 notifies) is cured by the bound on every sleep.
+#[repr(transparent)]
+#[derive(Debug)]
+pub(crate) struct RawSignal {
+    word: AtomicU32,
+}
+
+const WAITERS: u32 = 1;
+const SLEEPERS: u32 = 2;
+const STEP: u32 = 4;
+const COUNT: u32 = !(STEP - 1);
+
+/// What the word said when its bearer registered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ticket {
+    count: u32,
+    deaths: u32,
+}
+
+/// Why a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Somebody notified after the registration.
+    Notified,
+    /// A member died since the registration, and may have taken a wake-up with it: look at the condition again.
+    Death,
+    /// The bound on every sleep: look at the condition again.
+    Bound,
+    /// The deadline passed.
+    TimedOut,
+}
+
+impl RawSignal {
+    #[cfg(commonhold_loom)]
+    pub(crate) fn new() -> RawSignal {
+        RawSignal {
+            word: AtomicU32::new(0),
+        }
+    }
+
+    /// Announces a wait. The caller looks at its condition after this and before [`wait`](Self::wait).
+    pub(crate) fn register<M: Membership>(&self, members: &M) -> Ticket {
+        // Before the condition is looked at: a death after this ends the wait.
+        let deaths = members.deaths();
+        // Acquire: with a notify's Release, so that a waiter who missed the bump sees what was changed before it.
+        let word = self.word.fetch_or(WAITERS, Ordering::AcqRel);
+        // Pairs with the notifier's fence: either it sees WAITERS, or we see its change.
+        fence(Ordering::SeqCst);
+        Ticket {
+            count: word & COUNT,
+            deaths,
+        }
+    }
+
+    /// Waits until a notify that came after the ticket's registration.
+    pub(crate) fn wait<M: Membership>(&self, ticket: &Ticket, call: &Call<'_, M>) -> Ended {
+        // Acquire: pairs with the Release of the bump.
+        let mut word = self.word.load(Ordering::Acquire);
+        loop {
+            if word & COUNT != ticket.count {
+                return Ended::Notified;
+            }
+            let asleep = word | WAITERS | SLEEPERS;
+            if word != asleep {
+                if let Err(now) =
+                    self.word
+                        .compare_exchange(word, asleep, Ordering::Relaxed, Ordering::Acquire)
+                {
+                    word = now;
+                    continue;
+                }
+            }
+            if call.deadline.has_passed() {
+                return Ended::TimedOut;
+            }
+            call.members.park(
+                &self.word,
+                asleep,
+                ticket.deaths,
+                Nap::UntilDeath,
+                call.deadline,
+            );
+            word = self.word.load(Ordering::Acquire);
+            if word & COUNT != ticket.count {
+                return Ended::Notified;
+            }
+            if call.members.deaths() != ticket.deaths {
+                return Ended::Death;
+            }
+            if !call.deadline.has_passed() {
+                return Ended::Bound;
+            }
+        }
+    }
+
+    /// Looks whether a notify came after the registration, without sleeping.
+    pub(crate) fn has_moved(&self, ticket: &Ticket) -> bool {
+        // Acquire: as in `wait`.
+        self.word.load(Ordering::Acquire) & COUNT != ticket.count
+    }
+
+    /// Ends the wait of `count` sleepers (`u32::MAX`: of all) and of everyone who is registered but awake.
+    ///
+    /// Between the change that the waiters wait for and this call the caller puts a full fence, or knows
+    /// that the waiters registered before the change (a condition variable does).
+    #[inline]
+    pub(crate) fn notify(&self, count: u32) {
+        if self.word.load(Ordering::Relaxed) & WAITERS != 0 {
+            self.notify_waiters(count);
+        }
+    }
+
+    #[cold]
+    fn notify_waiters(&self, count: u32) {
+        let mut word = self.word.load(Ordering::Relaxed);
+        let bumped = loop {
+            if word & WAITERS == 0 {
+                return;
+            }
+            let asleep = word & SLEEPERS != 0;
+            // Those who are awake are told by the count; only if some may sleep on do the bits stay.
+            let keep = if asleep && count != u32::MAX {
+                WAITERS | SLEEPERS
+            } else {
+                0
+            };
+            let next = (word & COUNT).wrapping_add(STEP) | keep;
+            // Release: pairs with the waiters' Acquire.
+            match self
+                .word
+                .compare_exchange(word, next, Ordering::Release, Ordering::Relaxed)
+            {
+                Ok(_) if !asleep => return,
+                Ok(_) => break next,
+                Err(now) => word = now,
+            }
+        };
+        if futex::wake(&self.word, count) >= count || count == u32::MAX {
+            return;
+        }
+        // Fewer slept than were to be woken: nobody sleeps, so the next notify need not call the kernel. One who went to
+        // sleep between that wake and this exchange would be forgotten, so wake once more after it.
+        if self
+            .word
+            .compare_exchange(
+                bumped,
+                bumped & !SLEEPERS,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            )
+            .is_ok()
+        {
+            futex::wake(&self.word, u32::MAX);
+        }
+    }
+}

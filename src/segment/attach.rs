@@ -1,0 +1,141 @@
+//! Becoming a member, and ceasing to be one.
+//!
+//! # Points of death
+//!
+//! | a process dies | what is left | who mends it |
+//! |---|---|---|
+//! | before the slot's claim is stored | nothing: its lock is gone with it | – |
+//! | after it | a claim without a lock: a dead member | the sweep, a waiter on its locks, or the next attacher |
+//! | while it detaches | the same, or a free slot | the same |
+
+use super::Inner;
+use crate::error::{Error, Result};
+use crate::layout::members::{Claim, Slot, liveness_offset};
+use crate::raw::MemberId;
+use crate::sys::fork;
+use crate::sys::futex;
+use crate::sys::liveness::{self, Candidate};
+use std::sync::atomic::Ordering;
+
+impl Inner {
+    #[inline]
+    pub(super) fn me_if_attached(&self) -> Option<MemberId> {
+        // Relaxed: the id alone is used; nothing else is read by way of it.
+        MemberId::from_private(self.page.get().member.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn slot(&self, slot: u32) -> &Slot {
+        debug_assert!(slot < self.geometry.max_members);
+        self.map
+            .get(self.geometry.slot_at(slot))
+            .expect("the member table is mapped")
+    }
+
+    pub(super) fn claim(&self, slot: u32) -> Claim {
+        // Acquire: pairs with the claiming exchange, though nothing but the word itself is believed.
+        Claim(self.slot(slot).claim.load(Ordering::Acquire))
+    }
+
+    /// Makes this process a member: takes a liveness lock first and then the slot, so that no claim is ever without a lock
+    /// while its owner lives.
+    #[cold]
+    pub(super) fn attach(&self) -> Result<MemberId> {
+        let no_forks = fork::keep_forks_out();
+        if let Some(id) = self.me_if_attached() {
+            // Another thread of this process was quicker.
+            return Ok(id);
+        }
+        let candidate = Candidate::new(self.file.reopen()?, &no_forks)?;
+        // Slots that are free, and only if there is none those of the dead: asking after them takes a system call each.
+        let id = match self.take_slot(&candidate, false)? {
+            Some(id) => id,
+            None => self
+                .take_slot(&candidate, true)?
+                .ok_or(Error::TooManyMembers)?,
+        };
+        let page = self.page.get();
+        page.liveness.store(candidate.hold(), Ordering::Relaxed);
+        page.member.store(id.bits(), Ordering::Release);
+        Ok(id)
+    }
+
+    fn take_slot(&self, candidate: &Candidate<'_>, of_the_dead: bool) -> Result<Option<MemberId>> {
+        let slots = self.geometry.max_members;
+        let next = &self.shared().next_slot;
+        let start = next.load(Ordering::Relaxed) % slots;
+        for slot in (start..slots).chain(0..start) {
+            let claim = self.claim(slot);
+            if let Some(owner) = claim.owner(slot) {
+                if !of_the_dead || self.is_held(owner) {
+                    continue;
+                }
+                self.announce_departure();
+            }
+            let generation = MemberId::next_generation(claim.generation());
+            let id = MemberId::new(slot, generation).expect("a slot and a generation in range");
+            if !candidate.lock(liveness_offset(id))? {
+                // Somebody else is about to take this slot.
+                continue;
+            }
+            let mine = Claim::new(id, std::process::id());
+            // AcqRel: who sees the claim sees all that its owner did before; the owner sees what the last one left.
+            let taken = self.slot(slot).claim.compare_exchange(
+                claim.0,
+                mine.0,
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+            );
+            if taken.is_ok() {
+                // A slot is taken again only after all others: ids repeat as late as they can.
+                next.store((slot + 1) % slots, Ordering::Relaxed);
+                return Ok(Some(id));
+            }
+            candidate.unlock(liveness_offset(id))?;
+        }
+        Ok(None)
+    }
+
+    /// Whether the kernel vouches for the member. In doubt (no descriptor to ask by), yes: a living member must never be
+    /// taken for dead.
+    pub(super) fn is_held(&self, id: MemberId) -> bool {
+        self.file
+            .with_file(|file| liveness::is_held(file, liveness_offset(id)))
+            .unwrap_or(true)
+    }
+
+    /// Tells all waiters that somebody is gone: before the slot is freed, so that a death while this runs is found again.
+    pub(super) fn announce_departure(&self) {
+        let deaths = &self.shared().deaths;
+        // Release: who sees the new count asks after owners later than the kernel let go of the dead.
+        deaths.fetch_add(1, Ordering::Release);
+        futex::wake(deaths, u32::MAX);
+    }
+
+    /// Frees the slot of a member that is gone, unless somebody did already.
+    pub(super) fn free_slot(&self, slot: u32, claim: Claim) {
+        let _ = self.slot(slot).claim.compare_exchange(
+            claim.0,
+            claim.freed().0,
+            Ordering::AcqRel,
+            Ordering::Relaxed,
+        );
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // In a forked child that never became a member both are 0: what the parent has is not ours to give up.
+        let Some(id) = self.me_if_attached() else {
+            return;
+        };
+        let page = self.page.get().liveness.load(Ordering::Relaxed);
+        // SAFETY: this process stored the page when it attached (a child would read null), and drops once.
+        unsafe { liveness::release(page) };
+        // Claims that this process still has, by guards that were forgotten, are a dead member's from here on.
+        self.announce_departure();
+        let claim = self.claim(id.slot());
+        if claim.owner(id.slot()) == Some(id) {
+            self.free_slot(id.slot(), claim);
+        }
+    }
+}

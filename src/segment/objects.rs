@@ -1,0 +1,349 @@
+//! Making and finding objects in a segment.
+//!
+//! # Points of death
+//!
+//! | a creator dies | what is left | who mends it |
+//! |---|---|---|
+//! | before the entry's state is stored | room that belongs to nobody | the next creator uses it |
+//! | after it, before `allocated` is stored | an object, and a count that is too small | the next creator inherits the lock from the dead, and counts anew |
+//! | after that, before the unlock | an object | the same |
+
+use super::{Inner, Segment};
+use crate::error::{Error, Place, Result};
+use crate::layout::OBJECT_ALIGN;
+use crate::layout::directory::{self, Described, Entry};
+use crate::layout::fingerprint::{Fingerprint, Kind};
+use crate::raw::mutex::{Heir, Took};
+use crate::raw::{Call, MemberId};
+use crate::sys::deadline::Deadline;
+use crate::sys::map::InRegion;
+use crate::sys::spin::Adaptive;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
+use std::sync::atomic::Ordering;
+
+/// How objects of one kind, holding one type of item, are laid out: a control block, then the items.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    pub(crate) kind: Kind,
+    /// Where the items begin.
+    pub(crate) data_at: usize,
+    /// Bytes for each item.
+    pub(crate) stride: usize,
+    /// Of the whole object.
+    pub(crate) align: usize,
+}
+
+impl Shape {
+    /// A control block `R`, and behind it items of `stride` bytes that are aligned to `align`.
+    pub(crate) const fn new<R>(kind: Kind, stride: usize, align: usize) -> Shape {
+        // A segment is mapped at a page, and no page is smaller than this.
+        assert!(
+            align <= 4096 && align_of::<R>() <= 4096,
+            "types aligned to more than 4096 bytes cannot live in a segment"
+        );
+        Shape {
+            kind,
+            data_at: size_of::<R>().next_multiple_of(align),
+            stride,
+            align: if align > align_of::<R>() {
+                align
+            } else {
+                align_of::<R>()
+            },
+        }
+    }
+
+    /// Bytes of an object of `len` items.
+    fn size(&self, len: u64) -> Option<u64> {
+        len.checked_mul(self.stride as u64)?
+            .checked_add(self.data_at as u64)
+            .filter(|&n| n <= isize::MAX as u64)
+    }
+}
+
+/// An object, found and checked: where its control block and its items are. What every typed handle is made of.
+pub(crate) struct Placed<R> {
+    segment: Segment,
+    control: NonNull<R>,
+    data: NonNull<u8>,
+    len: usize,
+    /// What this handle has learned about spinning.
+    pub(crate) spin: Adaptive,
+    _control: PhantomData<R>,
+}
+
+// SAFETY: `R` is shared between processes already; the pointers are to memory that `segment` keeps mapped.
+unsafe impl<R: InRegion> Send for Placed<R> {}
+// SAFETY: as above; the control block changes only through atomics, and how items are shared is for the handle to say.
+unsafe impl<R: InRegion> Sync for Placed<R> {}
+
+impl<R: InRegion> Placed<R> {
+    /// Makes the object. `fill` writes all its items; the control block is zero.
+    pub(crate) fn create<T>(
+        segment: &Segment,
+        name: &str,
+        shape: Shape,
+        len: usize,
+        fill: impl FnOnce(NonNull<u8>),
+    ) -> Result<Placed<R>> {
+        let fingerprint = Fingerprint::of::<T>(shape.kind, len as u64);
+        let inner = segment.inner();
+        let d = inner.create_object(name, fingerprint, shape, |at| {
+            // SAFETY: the object's bytes are `data_at` and more, and nobody else knows of them yet.
+            unsafe {
+                at.write_bytes(0, shape.data_at);
+                fill(at.add(shape.data_at));
+            }
+        })?;
+        Placed::at(segment, &d, shape)
+    }
+
+    /// Finds the object, with `len` items if that is given.
+    pub(crate) fn open<T>(
+        segment: &Segment,
+        name: &str,
+        shape: Shape,
+        len: Option<usize>,
+    ) -> Result<Placed<R>> {
+        directory::check_name(name)?;
+        let asked = Fingerprint::of::<T>(shape.kind, len.unwrap_or(0) as u64);
+        let d = segment.inner().find(name)?.ok_or(Error::NotFound)?;
+        if !d.fingerprint.serves(&asked, len.is_none()) {
+            return Err(Error::TypeMismatch {
+                name: name.to_owned(),
+                expected: asked.describe(len.is_none()),
+                found: d.fingerprint.describe(false),
+            });
+        }
+        Placed::at(segment, &d, shape)
+    }
+
+    /// Finds the object, or makes it.
+    pub(crate) fn open_or_create<T>(
+        segment: &Segment,
+        name: &str,
+        shape: Shape,
+        len: usize,
+        fill: impl FnOnce(NonNull<u8>),
+    ) -> Result<Placed<R>> {
+        match Placed::open::<T>(segment, name, shape, Some(len)) {
+            Err(Error::NotFound) => {}
+            other => return other,
+        }
+        match Placed::create::<T>(segment, name, shape, len, fill) {
+            // Somebody was quicker. Objects are never removed, so theirs is there.
+            Err(Error::AlreadyExists) => Placed::open::<T>(segment, name, shape, Some(len)),
+            other => other,
+        }
+    }
+
+    fn at(segment: &Segment, d: &Described, shape: Shape) -> Result<Placed<R>> {
+        let inner = segment.inner();
+        inner.check_place(d)?;
+        if shape.size(d.fingerprint.len) != Some(d.size) {
+            return Err(Error::Corrupt);
+        }
+        let at = inner.map.bytes(d.offset, d.size, shape.align)?;
+        let control = inner.map.get::<R>(d.offset)?;
+        // SAFETY: `data_at` is within the object's size, which was checked to be mapped.
+        let data = unsafe { at.add(shape.data_at) };
+        Ok(Placed {
+            segment: segment.clone(),
+            control: NonNull::from(control),
+            data: NonNull::new(data).expect("a mapping is not at null"),
+            len: d.fingerprint.len as usize,
+            spin: Adaptive::new(),
+            _control: PhantomData,
+        })
+    }
+
+    #[inline]
+    pub(crate) fn control(&self) -> &R {
+        // SAFETY: checked in `at` (bounds, alignment, any bytes are an R), and mapped as long as `segment` lives.
+        unsafe { self.control.as_ref() }
+    }
+
+    /// Where the items begin: `len * stride` bytes.
+    #[inline]
+    pub(crate) fn data(&self) -> NonNull<u8> {
+        self.data
+    }
+
+    /// How many items, by the private copy that was checked.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    #[inline]
+    pub(crate) fn inner(&self) -> &Inner {
+        self.segment.inner()
+    }
+
+    #[inline]
+    pub(crate) fn call(&self, deadline: Deadline) -> Result<Call<'_, Inner>> {
+        let members = self.inner();
+        Ok(Call {
+            members,
+            me: members.me()?,
+            spin: &self.spin,
+            deadline,
+        })
+    }
+}
+
+impl<R> Clone for Placed<R> {
+    fn clone(&self) -> Self {
+        Placed {
+            segment: self.segment.clone(),
+            spin: self.spin.clone(),
+            ..*self
+        }
+    }
+}
+
+impl<R> std::fmt::Debug for Placed<R> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Object")
+            .field("segment", &self.segment.name())
+            .field("len", &self.len)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    pub(super) fn entry(&self, index: u32) -> &Entry {
+        self.map
+            .get(self.geometry.entry_at(index))
+            .expect("the directory is mapped")
+    }
+
+    /// Whether the place that an entry names is one where objects are.
+    pub(super) fn check_place(&self, d: &Described) -> Result<()> {
+        let end = d.offset.checked_add(d.size).ok_or(Error::Corrupt)?;
+        let data_end = self.geometry.data_at + self.geometry.capacity;
+        let inside = d.offset >= self.geometry.data_at && end <= data_end;
+        if !inside || d.offset % OBJECT_ALIGN != 0 || d.fingerprint.len > isize::MAX as u64 {
+            return Err(Error::Corrupt);
+        }
+        Ok(())
+    }
+
+    pub(super) fn available(&self) -> u64 {
+        let allocated = self.shared().allocated.load(Ordering::Relaxed);
+        self.geometry.capacity.saturating_sub(allocated)
+    }
+
+    fn find(&self, name: &str) -> Result<Option<Described>> {
+        for index in directory::probe(name, self.geometry.max_objects) {
+            match self.entry(index).read()? {
+                None => return Ok(None),
+                Some(d) if d.name == name => return Ok(Some(d)),
+                Some(_) => {}
+            }
+        }
+        Ok(None)
+    }
+
+    fn create_object(
+        &self,
+        name: &str,
+        fingerprint: Fingerprint,
+        shape: Shape,
+        init: impl FnOnce(NonNull<u8>),
+    ) -> Result<Described> {
+        directory::check_name(name)?;
+        let me = self.me()?;
+        let _held = self.lock_directory(me)?;
+        let mut free = None;
+        for index in directory::probe(name, self.geometry.max_objects) {
+            match self.entry(index).read()? {
+                Some(d) if d.name == name => return Err(Error::AlreadyExists),
+                Some(_) => {}
+                None => {
+                    free = Some(index);
+                    break;
+                }
+            }
+        }
+        let free = free.ok_or(Error::TooManyObjects)?;
+
+        let (offset, size) = self.room(shape, fingerprint.len)?;
+        let d = Described {
+            name: name.to_owned(),
+            fingerprint,
+            offset,
+            size,
+        };
+        self.file.allocate(offset, size)?;
+        let at = self.map.bytes(offset, size, shape.align)?;
+        init(NonNull::new(at).expect("a mapping is not at null"));
+        self.entry(free).publish(&d);
+        self.set_allocated(offset + size);
+        Ok(d)
+    }
+
+    /// Room for an object, behind all others.
+    fn room(&self, shape: Shape, len: u64) -> Result<(u64, u64)> {
+        let geometry = &self.geometry;
+        let mut allocated = self.shared().allocated.load(Ordering::Relaxed);
+        if allocated > geometry.capacity {
+            allocated = self.count_allocated();
+        }
+        let no_room = |requested| Error::OutOfSpace {
+            requested,
+            available: geometry.capacity - allocated,
+            place: Place::Segment,
+        };
+        let size = shape.size(len).ok_or_else(|| no_room(u64::MAX))?;
+        let align = OBJECT_ALIGN.max(shape.align as u64);
+        let offset = (geometry.data_at + allocated).next_multiple_of(align);
+        if size > (geometry.data_at + geometry.capacity).saturating_sub(offset) {
+            return Err(no_room(size));
+        }
+        Ok((offset, size))
+    }
+
+    fn set_allocated(&self, end: u64) {
+        // Relaxed: only holders of the directory's lock use it to make decisions.
+        self.shared()
+            .allocated
+            .store(end - self.geometry.data_at, Ordering::Relaxed);
+    }
+
+    /// What `allocated` must be, by the entries' own word.
+    fn count_allocated(&self) -> u64 {
+        (0..self.geometry.max_objects)
+            .filter_map(|index| self.entry(index).read().ok().flatten())
+            .filter(|d| self.check_place(d).is_ok())
+            .map(|d| d.offset + d.size - self.geometry.data_at)
+            .max()
+            .unwrap_or(0)
+    }
+
+    fn lock_directory(&self, me: MemberId) -> Result<DirectoryHeld<'_>> {
+        let spin = Adaptive::new();
+        let call = Call {
+            members: self,
+            me,
+            spin: &spin,
+            deadline: Deadline::NEVER,
+        };
+        let took = self.shared().directory.lock(&call, Heir::Inherits)?;
+        let held = DirectoryHeld(self);
+        if took == Took::FromTheDead {
+            // It may have published an entry and not yet counted its room.
+            self.set_allocated(self.geometry.data_at + self.count_allocated());
+        }
+        Ok(held)
+    }
+}
+
+struct DirectoryHeld<'a>(&'a Inner);
+
+impl Drop for DirectoryHeld<'_> {
+    fn drop(&mut self) {
+        self.0.shared().directory.unlock();
+    }
+}

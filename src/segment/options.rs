@@ -1,0 +1,171 @@
+//! How to make or open a segment.
+
+use super::Segment;
+use super::open;
+use crate::error::{Error, Result};
+use crate::layout::header::Geometry;
+use crate::sys::shm::{DEFAULT_DIRECTORY, SegmentFile};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+/// How to make or open a [`Segment`]: a builder, in the manner of [`std::fs::OpenOptions`].
+///
+/// ```
+/// use commonhold::SegmentOptions;
+///
+/// # fn main() -> commonhold::Result<()> {
+/// # let dir = std::env::temp_dir();
+/// # let name = &format!("doc-options-{}", std::process::id());
+/// let options = SegmentOptions::new()
+///     .capacity(16 << 20)
+///     .max_members(200)
+///     .directory(&dir);
+/// let seg = options.create(name)?;
+/// assert_eq!(seg.capacity(), 16 << 20);
+/// options.unlink(name)?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "options do nothing until create, open, open_or_create or anonymous is called"]
+pub struct SegmentOptions {
+    capacity: u64,
+    mode: u32,
+    max_members: u32,
+    max_objects: u32,
+    directory: PathBuf,
+    allow_other_users: bool,
+}
+
+impl Default for SegmentOptions {
+    fn default() -> Self {
+        SegmentOptions {
+            capacity: 1 << 20,
+            mode: 0o600,
+            max_members: 64,
+            max_objects: 128,
+            directory: PathBuf::from(DEFAULT_DIRECTORY),
+            allow_other_users: false,
+        }
+    }
+}
+
+impl SegmentOptions {
+    /// 1 MiB, mode 0600, 64 members, 128 objects, in `/dev/shm`.
+    pub fn new() -> SegmentOptions {
+        SegmentOptions::default()
+    }
+
+    /// Bytes for objects; rounded up to whole pages. Address space, not memory: see [`Segment::create`].
+    pub fn capacity(mut self, bytes: usize) -> Self {
+        self.capacity = bytes as u64;
+        self
+    }
+
+    /// Permission bits of a segment that is created, whatever the umask. To share with another user, widen them, and
+    /// have that user open with [`allow_other_users`](Self::allow_other_users).
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.mode = mode & 0o777;
+        self
+    }
+
+    /// How many processes can have a segment that is created attached at once: 1 to 1,024. Each takes 64 bytes.
+    pub fn max_members(mut self, members: u32) -> Self {
+        self.max_members = members;
+        self
+    }
+
+    /// How many objects a segment that is created can hold: 1 to 65,536. Each takes 256 bytes, beside its own.
+    pub fn max_objects(mut self, objects: u32) -> Self {
+        self.max_objects = objects;
+        self
+    }
+
+    /// Where the name is: a directory, on any file system that can be mapped shared. The default is `/dev/shm`.
+    ///
+    /// On a disk the kernel writes changes back as it sees fit; the segment does not outlive the machine in a
+    /// promised state.
+    pub fn directory(mut self, path: impl AsRef<Path>) -> Self {
+        self.directory = path.as_ref().to_path_buf();
+        self
+    }
+
+    /// Open segments of other users too. Whoever can write a segment can send its members any values, make them wait
+    /// until their deadlines, and (unless it is an anonymous one) crash them by truncating the file.
+    pub fn allow_other_users(mut self, allow: bool) -> Self {
+        self.allow_other_users = allow;
+        self
+    }
+
+    /// Makes a new segment; [`AlreadyExists`](Error::AlreadyExists) if the name is taken.
+    pub fn create(&self, name: &str) -> Result<Segment> {
+        let path = self.path(name)?;
+        let geometry = self.geometry()?;
+        let file = SegmentFile::create(&path, &open::plan(&geometry, self.mode))?;
+        open::attach(file, geometry, name)
+    }
+
+    /// Attaches an existing segment.
+    pub fn open(&self, name: &str) -> Result<Segment> {
+        let file = SegmentFile::open(&self.path(name)?)?;
+        open::refuse_other_users(&file, self.allow_other_users)?;
+        let geometry = open::read_geometry(&file)?;
+        open::attach(file, geometry, name)
+    }
+
+    /// Attaches the segment of that name, or makes it.
+    pub fn open_or_create(&self, name: &str) -> Result<Segment> {
+        loop {
+            match self.open(name) {
+                Err(Error::NotFound) => {}
+                other => return other,
+            }
+            match self.create(name) {
+                // Somebody was quicker. Open theirs; if it is gone again by then, try once more.
+                Err(Error::AlreadyExists) => {}
+                other => return other,
+            }
+        }
+    }
+
+    /// Makes a segment without a name; see [`Segment::anonymous`].
+    pub fn anonymous(&self) -> Result<Segment> {
+        let geometry = self.geometry()?;
+        let file = SegmentFile::anonymous(&open::plan(&geometry, self.mode))?;
+        open::attach(file, geometry, "")
+    }
+
+    /// Attaches the segment behind a descriptor; see [`Segment::from_fd`].
+    pub fn from_fd(&self, fd: OwnedFd) -> Result<Segment> {
+        let file = SegmentFile::adopt(fd.into(), None)?;
+        open::refuse_other_users(&file, self.allow_other_users || file.is_sealed())?;
+        let geometry = open::read_geometry(&file)?;
+        open::attach(file, geometry, "")
+    }
+
+    /// Removes the name from the directory; see [`Segment::unlink`].
+    pub fn unlink(&self, name: &str) -> Result<()> {
+        let path = self.path(name)?;
+        let file = SegmentFile::open(&path)?;
+        if !open::has_magic(&file)? {
+            return Err(Error::NotASegment);
+        }
+        Ok(std::fs::remove_file(path)?)
+    }
+
+    fn geometry(&self) -> Result<Geometry> {
+        Geometry::new(self.capacity, self.max_members, self.max_objects)
+    }
+
+    fn path(&self, name: &str) -> Result<PathBuf> {
+        if name.is_empty()
+            || name.len() > 255
+            || name == "."
+            || name == ".."
+            || name.contains(['/', '\0'])
+        {
+            return Err(Error::InvalidName);
+        }
+        Ok(self.directory.join(name))
+    }
+}

@@ -1,0 +1,167 @@
+//! Finding deaths that no lock's owner word betrays.
+//!
+//! A death can swallow a wake-up that was meant for the living. So whoever waits for something without an owner also waits
+//! for the header's `deaths` word, and one of those waiters, the *sweeper*, wakes every 20 ms and asks after the members.
+//! The others sleep long. The sweeper's role is only a matter of cost: whoever comes by when a sweep is due makes it, and
+//! a sweeper that is stopped or dead loses the role to the next waiter that looks.
+//!
+//! # Points of death
+//!
+//! | a sweeper dies | who mends it |
+//! |---|---|
+//! | asleep, in its role | the next waiter whose sleep ends sees that no sweep was made for long, and takes the role |
+//! | after it announced a death, before it freed the slot | the next sweep announces it again |
+//! | leaving its role, before it woke its heir | as asleep |
+
+use super::Inner;
+use crate::raw::{MemberId, Membership, Nap};
+use crate::sys::atomic::{AtomicU32, Ordering};
+use crate::sys::deadline::{Deadline, now};
+use crate::sys::futex::{self, Wake};
+use std::time::Duration;
+
+/// How often a sweep is made while anybody waits, in milliseconds.
+const EVERY: u32 = 20;
+/// With no sweep for so long, in milliseconds, the sweeper is taken to be stopped or dead.
+const OVERDUE: u32 = 100;
+/// How many members one sweep asks after. Asking costs up to 6 µs each when there are a thousand.
+const AT_ONCE: u32 = 32;
+/// How long the others sleep at the least, and how much longer at the most. A thousand of them wake 1,700 times a second.
+const LONG: Duration = Duration::from_millis(400);
+const SPREAD_MS: u32 = 400;
+/// How long everybody sleeps where the kernel can't wait for two words at once.
+const WITHOUT_WATCH: Duration = Duration::from_millis(50);
+
+impl Membership for Inner {
+    fn is_alive(&self, id: MemberId) -> bool {
+        self.is_me(id) || (id.slot() < self.geometry.max_members && self.is_held(id))
+    }
+
+    fn deaths(&self) -> u32 {
+        // Acquire: pairs with the Release in `announce_departure`.
+        self.shared().deaths.load(Ordering::Acquire)
+    }
+
+    fn park(
+        &self,
+        word: &AtomicU32,
+        expected: u32,
+        deaths: u32,
+        nap: Nap,
+        deadline: Deadline,
+    ) -> Wake {
+        match nap {
+            Nap::AtMost(time) => futex::wait(word, expected, deadline.min(Deadline::after(time))),
+            Nap::UntilDeath => self.watch(word, expected, deaths, deadline),
+        }
+    }
+}
+
+impl Inner {
+    fn watch(&self, word: &AtomicU32, expected: u32, deaths: u32, deadline: Deadline) -> Wake {
+        let time = milliseconds();
+        self.sweep_if_due(time);
+        let role = self.take_role(time);
+        let bound = match role {
+            Some(_) => Duration::from_millis(EVERY.into()),
+            // Spread, so that a thousand waiters do not wake together.
+            None => LONG + Duration::from_millis((now().subsec_micros() % SPREAD_MS).into()),
+        };
+        let until = deadline.min(Deadline::after(bound));
+        let wake = futex::wait_either(
+            word,
+            expected,
+            &self.shared().deaths,
+            deaths,
+            until,
+            WITHOUT_WATCH,
+        );
+        if let Some(me) = role {
+            self.leave_role(me);
+            if wake == Wake::TimedOut && !deadline.has_passed() {
+                // Most likely this same thread sleeps again at once, and takes the role again.
+                self.sweep_if_due(milliseconds());
+            } else {
+                // It goes its way; let one of the others look, and take the role.
+                futex::wake(&self.shared().deaths, 1);
+            }
+        }
+        wake
+    }
+
+    /// Takes the sweeper's role if nobody has it, or if its holder does not do its work.
+    fn take_role(&self, time: u32) -> Option<MemberId> {
+        let me = self.me_if_attached()?;
+        let shared = self.shared();
+        let holder = shared.sweeper.load(Ordering::Relaxed);
+        if holder != 0 && time.wrapping_sub(shared.swept_at.load(Ordering::Relaxed)) < OVERDUE {
+            return None;
+        }
+        // Relaxed, here and below: the role guards nothing.
+        shared
+            .sweeper
+            .compare_exchange(holder, me.bits(), Ordering::Relaxed, Ordering::Relaxed)
+            .ok()
+            .map(|_| me)
+    }
+
+    fn leave_role(&self, me: MemberId) {
+        let _ = self.shared().sweeper.compare_exchange(
+            me.bits(),
+            0,
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+    }
+
+    /// Sweeps, unless somebody did less than 20 ms ago. A time from the future (another time namespace's, or scribbled)
+    /// is long ago.
+    fn sweep_if_due(&self, time: u32) {
+        let swept_at = &self.shared().swept_at;
+        let last = swept_at.load(Ordering::Relaxed);
+        if time.wrapping_sub(last) < EVERY {
+            return;
+        }
+        let won = swept_at.compare_exchange(last, time, Ordering::Relaxed, Ordering::Relaxed);
+        if won.is_ok() {
+            self.sweep();
+        }
+    }
+
+    /// Asks after some members, the next ones each time; announces and frees those that are dead.
+    fn sweep(&self) {
+        let slots = self.geometry.max_members;
+        let from = &self.shared().sweep_from;
+        let start = from.load(Ordering::Relaxed) % slots;
+        let mut asked = 0;
+        let mut announced = false;
+        let mut next = start;
+        for slot in (start..slots).chain(0..start) {
+            if asked == AT_ONCE {
+                break;
+            }
+            next = (slot + 1) % slots;
+            let claim = self.claim(slot);
+            let Some(owner) = claim.owner(slot) else {
+                continue;
+            };
+            if self.is_me(owner) {
+                continue;
+            }
+            asked += 1;
+            if self.is_held(owner) {
+                continue;
+            }
+            if !announced {
+                announced = true;
+                self.announce_departure();
+            }
+            self.free_slot(slot, claim);
+        }
+        from.store(next, Ordering::Relaxed);
+    }
+}
+
+fn milliseconds() -> u32 {
+    now().as_millis() as u32
+}

@@ -1,0 +1,160 @@
+//! The guard of a lock, lent by `Mutex` and `Array`.
+
+use crate::error::{Error, Result};
+use crate::raw::mutex::{Heir, RawMutex};
+use crate::raw::{Call, MemberId};
+use crate::segment::Inner;
+use crate::sys::deadline::Deadline;
+use crate::sys::spin::Adaptive;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::ptr::NonNull;
+use std::time::Duration;
+
+/// What a handle needs to lock its lock: the same for all that lend a [`MutexGuard`].
+pub(crate) struct Locker<'a, T: ?Sized> {
+    pub(crate) inner: &'a Inner,
+    pub(crate) raw: &'a RawMutex,
+    pub(crate) spin: &'a Adaptive,
+    /// Valid for as long as `inner` is mapped, and only used while the lock is held.
+    pub(crate) data: NonNull<T>,
+}
+
+impl<T: ?Sized> Clone for Locker<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T: ?Sized> Copy for Locker<'_, T> {}
+
+impl<'a, T: ?Sized> Locker<'a, T> {
+    #[inline]
+    pub(crate) fn lock(self) -> Result<MutexGuard<'a, T>> {
+        self.lock_until(Deadline::NEVER, Heir::Refuses)
+    }
+
+    #[inline]
+    pub(crate) fn try_lock(self) -> Result<MutexGuard<'a, T>> {
+        let me = self.inner.me()?;
+        self.raw.try_lock(self.inner, me, Heir::Refuses)?;
+        Ok(self.guard(me))
+    }
+
+    pub(crate) fn lock_timeout(self, timeout: Duration) -> Result<MutexGuard<'a, T>> {
+        match self.try_lock() {
+            Err(Error::WouldBlock) => self.lock_until(Deadline::after(timeout), Heir::Refuses),
+            other => other,
+        }
+    }
+
+    pub(crate) fn recover(self) -> Result<MutexGuard<'a, T>> {
+        self.lock_until(Deadline::NEVER, Heir::Recovers)
+    }
+
+    #[inline]
+    fn lock_until(self, deadline: Deadline, heir: Heir) -> Result<MutexGuard<'a, T>> {
+        let me = self.inner.me()?;
+        let call = self.call(me, deadline);
+        self.raw.lock(&call, heir)?;
+        Ok(self.guard(me))
+    }
+
+    pub(crate) fn call(&self, me: MemberId, deadline: Deadline) -> Call<'a, Inner> {
+        Call {
+            members: self.inner,
+            me,
+            spin: self.spin,
+            deadline,
+        }
+    }
+
+    /// The lock is held by `me`.
+    #[inline]
+    pub(crate) fn guard(self, me: MemberId) -> MutexGuard<'a, T> {
+        MutexGuard {
+            locker: self,
+            me,
+            panicking: std::thread::panicking(),
+            _not_send: PhantomData,
+        }
+    }
+}
+
+/// Access to what a lock protects; dropping it unlocks.
+///
+/// Lent by [`Mutex::lock`](crate::Mutex::lock) and [`Array::lock`](crate::Array::lock) and their like.
+///
+/// A guard that is dropped while its thread panics poisons the lock, as in std. A guard that a forked child inherited is
+/// inert: the lock is the parent's, and dropping the child's copy does nothing (the child must not use what it
+/// derefs to). A guard that is leaked leaves its lock held until this process detaches or dies.
+#[must_use = "if unused, the lock is released at once"]
+pub struct MutexGuard<'a, T: ?Sized> {
+    locker: Locker<'a, T>,
+    /// Whose claim stands in the lock word.
+    me: MemberId,
+    /// Whether the thread was panicking when it locked.
+    panicking: bool,
+    /// As std's: locked and unlocked by one thread.
+    _not_send: PhantomData<*mut T>,
+}
+
+// SAFETY: a shared guard gives only `&T`.
+unsafe impl<T: ?Sized + Sync> Sync for MutexGuard<'_, T> {}
+
+impl<'a, T: ?Sized> MutexGuard<'a, T> {
+    /// Takes the guard apart; the lock stays held. `Err`: the guard was inherited across a fork, and holds nothing.
+    pub(crate) fn into_locker(self) -> Result<(Locker<'a, T>, MemberId)> {
+        let this = std::mem::ManuallyDrop::new(self);
+        if !this.locker.inner.is_me(this.me) {
+            return Err(Error::InvalidArgument(
+                "the guard was inherited across a fork: the lock is the parent's, lock it anew",
+            ));
+        }
+        Ok((this.locker, this.me))
+    }
+}
+
+impl<T: ?Sized> Deref for MutexGuard<'_, T> {
+    type Target = T;
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: the lock is held, so among members that keep the protocol nobody else has access; any bytes are a T.
+        unsafe { self.locker.data.as_ref() }
+    }
+}
+
+impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: as in `deref`.
+        unsafe { self.locker.data.as_mut() }
+    }
+}
+
+impl<T: ?Sized> Drop for MutexGuard<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        if !self.locker.inner.is_me(self.me) {
+            // A forked child's copy: the parent holds the lock.
+            return;
+        }
+        if !self.panicking && std::thread::panicking() {
+            self.locker.raw.unlock_poisoned();
+        } else {
+            self.locker.raw.unlock();
+        }
+    }
+}
+
+impl<T: ?Sized + std::fmt::Debug> std::fmt::Debug for MutexGuard<'_, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl<T: ?Sized + std::fmt::Display> std::fmt::Display for MutexGuard<'_, T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        (**self).fmt(f)
+    }
+}

@@ -1,0 +1,22 @@
+//! The atomics facade: the standard library's types, or loom's with a possible death before each access.
+
+#[cfg(not(commonhold_loom))]
+pub(crate) use core::sync::atomic::{AtomicU32, AtomicU64, fence};
+
+#[cfg(commonhold_loom)]
+pub(crate) use super::model::{AtomicU32, AtomicU64, fence};
+
+pub(crate) use core::sync::atomic::Ordering;
+
+/// Orders all accesses before an atomic read-modify-write, which the caller has just made, before all accesses after
+/// this call (Linux calls it `smp_mb__after_atomic`).
+///
+/// On x86 a locked instruction already drains the store buffer, so only the compiler has to be held back; elsewhere
+/// it is a full fence.
+#[inline]
+pub(crate) fn fence_after_rmw() {
+    #[cfg(all(any(target_arch = "x86_64", target_arch = "x86"), not(commonhold_loom)))]
+    core::sync::atomic::compiler_fence(Ordering::SeqCst);
+    #[cfg(any(not(any(target_arch = "x86_64", target_arch = "x86")), commonhold_loom))]
+    fence(Ordering::SeqCst);
+}

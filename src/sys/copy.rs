@@ -1,0 +1,197 @@
+//! Values into the region and out of it, by atomic words.
+//!
+//! A peer that breaks the protocol may write while we read. Relaxed atomic accesses make that a torn value and not a
+//! data race, and the value is judged (by bytemuck) in private memory, where nobody can change it between the check
+//! and the use.
+//!
+//! A value stands in a *cell*: aligned to 8 and a multiple of 8 long, or, for values of 1, 2 and up to 4 bytes, just
+//! that long.
+
+use bytemuck::{CheckedBitPattern, NoUninit};
+use core::sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::mem::MaybeUninit;
+
+/// Bytes from one cell of `T` to the next. A multiple of `align_of::<T>()`.
+pub(crate) const fn cell_size<T>() -> usize {
+    let size = size_of::<T>();
+    if size <= 4 {
+        // 0 -> 1, 1 -> 1, 2 -> 2, 3 and 4 -> 4
+        return if size == 0 {
+            align_of::<T>()
+        } else {
+            size.next_power_of_two()
+        };
+    }
+    let unit = if align_of::<T>() > 8 {
+        align_of::<T>()
+    } else {
+        8
+    };
+    size.next_multiple_of(unit)
+}
+
+/// The alignment of a cell of `T`.
+pub(crate) const fn cell_align<T>() -> usize {
+    let unit = if size_of::<T>() > 4 {
+        8
+    } else {
+        cell_size::<T>()
+    };
+    if align_of::<T>() > unit {
+        align_of::<T>()
+    } else {
+        unit
+    }
+}
+
+/// Writes `value` into the cell at `cell`.
+///
+/// # Safety
+/// `cell` is aligned to `cell_align::<T>()` and valid for `cell_size::<T>()` bytes of shared memory.
+#[inline]
+pub(crate) unsafe fn store<T: NoUninit>(cell: *mut u8, value: &T) {
+    let size = size_of::<T>();
+    let from = std::ptr::from_ref(value).cast::<u8>();
+    // SAFETY: `T: NoUninit`, so all its `size` bytes may be read; the cell is as the caller promises, and each access
+    // below is aligned because the cell is, and within `cell_size`, which is `size` rounded up to the unit.
+    unsafe {
+        match size {
+            0 => {}
+            1 => AtomicU8::from_ptr(cell).store(from.read(), Relaxed),
+            2 => {
+                AtomicU16::from_ptr(cell.cast()).store(from.cast::<u16>().read_unaligned(), Relaxed)
+            }
+            3 | 4 => {
+                let mut word = [0u8; 4];
+                std::ptr::copy_nonoverlapping(from, word.as_mut_ptr(), size);
+                AtomicU32::from_ptr(cell.cast()).store(u32::from_ne_bytes(word), Relaxed);
+            }
+            _ => {
+                let whole = size / 8 * 8;
+                let mut at = 0;
+                while at < whole {
+                    let word = from.add(at).cast::<u64>().read_unaligned();
+                    AtomicU64::from_ptr(cell.add(at).cast()).store(word, Relaxed);
+                    at += 8;
+                }
+                if at < size {
+                    let mut word = [0u8; 8];
+                    std::ptr::copy_nonoverlapping(from.add(at), word.as_mut_ptr(), size - at);
+                    AtomicU64::from_ptr(cell.add(at).cast())
+                        .store(u64::from_ne_bytes(word), Relaxed);
+                }
+            }
+        }
+    }
+}
+
+/// Reads the bytes of a `T` from the cell at `cell`, without judging them.
+///
+/// # Safety
+/// As for [`store`].
+#[inline]
+pub(crate) unsafe fn load<T: CheckedBitPattern>(cell: *const u8) -> T::Bits {
+    const { assert!(size_of::<T>() == size_of::<T::Bits>()) };
+    let size = size_of::<T>();
+    let cell = cell.cast_mut();
+    let mut bits = MaybeUninit::<T::Bits>::uninit();
+    let to = bits.as_mut_ptr().cast::<u8>();
+    // SAFETY: the cell is as the caller promises and each access aligned and within it; the writes cover exactly the
+    // `size` bytes of `bits`, whose type takes any bytes (`AnyBitPattern`).
+    unsafe {
+        match size {
+            0 => {}
+            1 => to.write(AtomicU8::from_ptr(cell).load(Relaxed)),
+            2 => to
+                .cast::<u16>()
+                .write_unaligned(AtomicU16::from_ptr(cell.cast()).load(Relaxed)),
+            3 | 4 => {
+                let word = AtomicU32::from_ptr(cell.cast()).load(Relaxed).to_ne_bytes();
+                std::ptr::copy_nonoverlapping(word.as_ptr(), to, size);
+            }
+            _ => {
+                let whole = size / 8 * 8;
+                let mut at = 0;
+                while at < whole {
+                    let word = AtomicU64::from_ptr(cell.add(at).cast()).load(Relaxed);
+                    to.add(at).cast::<u64>().write_unaligned(word);
+                    at += 8;
+                }
+                if at < size {
+                    let word = AtomicU64::from_ptr(cell.add(at).cast())
+                        .load(Relaxed)
+                        .to_ne_bytes();
+                    std::ptr::copy_nonoverlapping(word.as_ptr(), to.add(at), size - at);
+                }
+            }
+        }
+        bits.assume_init()
+    }
+}
+
+/// The value that `bits` stand for, or `None` if they stand for none (a `bool` of 2, an enum without that variant).
+#[inline]
+pub(crate) fn judge<T: CheckedBitPattern>(bits: &T::Bits) -> Option<T> {
+    if !T::is_valid_bit_pattern(bits) {
+        return None;
+    }
+    // SAFETY: `CheckedBitPattern` promises that bits it finds valid are a `T` of the same size.
+    Some(unsafe { std::mem::transmute_copy::<T::Bits, T>(bits) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[repr(C, align(64))]
+    struct Room([u8; 256]);
+
+    fn round_trip<T: NoUninit + CheckedBitPattern + PartialEq + std::fmt::Debug>(value: T) {
+        let mut room = Room([0xA5; 256]);
+        let cell = room.0.as_mut_ptr();
+        // SAFETY: the room is aligned to 64 and larger than any value of these tests.
+        unsafe {
+            store(cell, &value);
+            assert_eq!(judge::<T>(&load::<T>(cell)), Some(value));
+        }
+        let end = cell_size::<T>().max(size_of::<T>());
+        assert!(
+            room.0[end..].iter().all(|&b| b == 0xA5),
+            "wrote past the cell"
+        );
+    }
+
+    #[test]
+    fn values_of_every_size_survive_the_trip_and_stay_in_their_cell() {
+        round_trip(());
+        round_trip(7u8);
+        round_trip(true);
+        round_trip(0x1234u16);
+        round_trip([1u8, 2, 3]);
+        round_trip('x');
+        round_trip([1u8, 2, 3, 4, 5]);
+        round_trip(0x0123_4567_89ab_cdefu64);
+        round_trip([1u16, 2, 3, 4, 5]);
+        round_trip(3.5f64);
+        round_trip(u128::MAX - 5);
+        round_trip([9u8; 33]);
+        round_trip([7u64; 8]);
+    }
+
+    #[test]
+    fn bytes_that_are_no_value_are_refused() {
+        assert_eq!(judge::<bool>(&2), None);
+        assert_eq!(judge::<char>(&0xD800), None);
+    }
+
+    #[test]
+    fn cells_keep_their_type_aligned() {
+        #[repr(C, align(32))]
+        struct Wide([u8; 40]);
+        assert_eq!((cell_size::<Wide>(), cell_align::<Wide>()), (64, 32));
+        assert_eq!((cell_size::<[u8; 5]>(), cell_align::<[u8; 5]>()), (8, 8));
+        assert_eq!((cell_size::<[u8; 3]>(), cell_align::<[u8; 3]>()), (4, 4));
+        assert_eq!((cell_size::<u128>(), cell_align::<u128>()), (16, 16));
+        assert_eq!((cell_size::<()>(), cell_align::<()>()), (1, 1));
+    }
+}

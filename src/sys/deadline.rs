@@ -1,0 +1,99 @@
+//! Absolute points of CLOCK_MONOTONIC, so that a wait that is interrupted or resumed does not become longer.
+
+use std::time::Duration;
+
+/// The moment after which a wait gives up, or never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Deadline(Option<Duration>);
+
+impl Deadline {
+    pub(crate) const NEVER: Deadline = Deadline(None);
+    /// Has passed already: for the `try_` forms.
+    pub(crate) const PASSED: Deadline = Deadline(Some(Duration::ZERO));
+
+    /// The earlier of the two.
+    #[cfg(not(commonhold_loom))]
+    pub(crate) fn min(self, other: Deadline) -> Deadline {
+        match (self.0, other.0) {
+            (Some(a), Some(b)) => Deadline(Some(a.min(b))),
+            (a, b) => Deadline(a.or(b)),
+        }
+    }
+
+    /// Time since the clock's origin, or `None` for never.
+    #[cfg(not(commonhold_loom))]
+    pub(crate) fn at(self) -> Option<Duration> {
+        self.0
+    }
+
+    /// Under loom time passes when the model says so.
+    #[cfg(commonhold_loom)]
+    pub(crate) const SOON: Deadline = Deadline(Some(Duration::from_secs(1)));
+
+    #[cfg(commonhold_loom)]
+    pub(crate) fn has_passed(self) -> bool {
+        self == Deadline::PASSED || self == Deadline::SOON && super::model::time_has_passed()
+    }
+}
+
+#[cfg(not(commonhold_loom))]
+mod clock {
+    use super::{Deadline, Duration};
+
+    impl Deadline {
+        /// `timeout` from now. A time so long that the clock cannot count it is never.
+        pub(crate) fn after(timeout: Duration) -> Deadline {
+            // The kernel's own limit (KTIME_MAX) is 292 years; a hundred are never.
+            const NEVER: Duration = Duration::from_secs(100 * 366 * 86_400);
+            if timeout >= NEVER {
+                return Deadline::NEVER;
+            }
+            Deadline(Some(now().saturating_add(timeout)))
+        }
+
+        pub(crate) fn has_passed(self) -> bool {
+            match self.0 {
+                None => false,
+                Some(Duration::ZERO) => true,
+                Some(at) => now() >= at,
+            }
+        }
+    }
+
+    /// Time since the origin of CLOCK_MONOTONIC.
+    pub(crate) fn now() -> Duration {
+        let mut t = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // SAFETY: `t` is a timespec that the kernel may fill.
+        unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut t) };
+        Duration::new(t.tv_sec as u64, t.tv_nsec as u32)
+    }
+}
+
+#[cfg(not(commonhold_loom))]
+pub(crate) use clock::now;
+
+#[cfg(all(test, not(commonhold_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_too_far_to_count_is_never() {
+        assert_eq!(Deadline::after(Duration::MAX), Deadline::NEVER);
+        assert!(!Deadline::NEVER.has_passed());
+        assert!(Deadline::PASSED.has_passed());
+        assert!(Deadline::after(Duration::ZERO).has_passed());
+    }
+
+    #[test]
+    fn the_earlier_of_two_deadlines_wins() {
+        let near = Deadline::after(Duration::from_secs(1));
+        let far = Deadline::after(Duration::from_secs(100));
+        assert_eq!(near.min(far), near);
+        assert_eq!(far.min(near), near);
+        assert_eq!(Deadline::NEVER.min(near), near);
+        assert_eq!(near.min(Deadline::NEVER), near);
+    }
+}
