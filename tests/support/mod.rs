@@ -1,0 +1,271 @@
+//! What the multi-process tests share: children, which are the test binary started again, and names that clean up.
+
+// Each test binary uses a part of it.
+#![allow(dead_code, unreachable_pub)]
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+const ROLE: &str = "COMMONHOLD_TEST_ROLE";
+const ARGS: &str = "COMMONHOLD_TEST_ARGS";
+const SEPARATOR: char = '\u{1f}';
+
+/// Names the functions that children of this test binary can run, each `fn(&[String])`.
+///
+/// It defines the test by which a child enters; started by anybody else, that test returns at once.
+macro_rules! roles {
+    ($($role:ident),* $(,)?) => {
+        #[test]
+        fn child_process_entry() {
+            let Some((role, args)) = support::role() else { return };
+            match &*role {
+                $(stringify!($role) => $role(&args),)*
+                other => panic!("no role {other}"),
+            }
+            std::process::exit(0);
+        }
+    };
+}
+pub(crate) use roles;
+
+pub fn role() -> Option<(String, Vec<String>)> {
+    let role = std::env::var(ROLE).ok()?;
+    let args = std::env::var(ARGS).unwrap_or_default();
+    // SAFETY: plain system call. A child must not outlive the test that started it, however that ends.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    Some((role, args.split(SEPARATOR).map(str::to_owned).collect()))
+}
+
+/// A child process, killed when dropped.
+pub struct Child {
+    process: std::process::Child,
+    says: BufReader<ChildStdout>,
+    hears: ChildStdin,
+}
+
+impl Child {
+    pub fn start(role: &str, args: &[&str]) -> Child {
+        let exe = std::env::current_exe().unwrap();
+        Child::start_by(Command::new(exe), role, args)
+    }
+
+    /// Starts by way of `command`, which gets the test binary's arguments after its own.
+    pub fn start_by(mut command: Command, role: &str, args: &[&str]) -> Child {
+        let mut process = command
+            .args([
+                "--exact",
+                "child_process_entry",
+                "--nocapture",
+                "--test-threads=1",
+            ])
+            .env(ROLE, role)
+            .env(ARGS, args.join(&SEPARATOR.to_string()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Child {
+            says: BufReader::new(process.stdout.take().unwrap()),
+            hears: process.stdin.take().unwrap(),
+            process,
+        }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Waits for the next [`tell`] of the child.
+    pub fn hear(&mut self) -> String {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            let n = self.says.read_line(&mut line).unwrap();
+            assert_ne!(n, 0, "the child ended: {:?}", self.process.wait());
+            if let Some((_, told)) = line.split_once("@@") {
+                return told.trim_end().to_owned();
+            }
+        }
+    }
+
+    pub fn expect(&mut self, told: &str) {
+        assert_eq!(self.hear(), told);
+    }
+
+    /// Ends a [`listen`] of the child.
+    pub fn say(&mut self, word: &str) {
+        writeln!(self.hears, "{word}").unwrap();
+    }
+
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: a process that we started and have not yet waited for.
+        assert_eq!(unsafe { libc::kill(self.pid() as i32, signal) }, 0);
+    }
+
+    /// Kills it with SIGKILL, and waits until it is gone.
+    pub fn kill(mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    /// Kills it, and leaves its remains: the pid stays taken.
+    pub fn kill_only(&mut self) {
+        self.process.kill().unwrap();
+    }
+
+    pub fn wait(mut self) -> ExitStatus {
+        self.process.wait().unwrap()
+    }
+
+    /// Waits for its good end.
+    pub fn finish(self) {
+        let status = self.wait();
+        assert!(status.success(), "{status}");
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// In a child: tells the parent.
+pub fn tell(line: &str) {
+    println!("\n@@{line}");
+}
+
+/// In a child: waits for the parent's word.
+pub fn listen() -> String {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).unwrap();
+    line.trim_end().to_owned()
+}
+
+/// In a child: never returns; the parent kills it.
+pub fn wait_to_be_killed() -> ! {
+    listen();
+    panic!("the parent let go of a child that it was to kill");
+}
+
+/// A name in /dev/shm that no other test uses, removed when dropped.
+pub struct Name(String);
+
+impl Name {
+    pub fn new(what: &str) -> Name {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let n = COUNT.fetch_add(1, Ordering::Relaxed);
+        Name(format!("commonhold-test-{}-{n}-{what}", std::process::id()))
+    }
+
+    pub fn path(&self) -> std::path::PathBuf {
+        Path::new("/dev/shm").join(&self.0)
+    }
+}
+
+impl std::ops::Deref for Name {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(self.path());
+    }
+}
+
+/// Waits until `it_is`, by looking again and again; fails after `limit`.
+pub fn eventually(limit: Duration, what: &str, mut it_is: impl FnMut() -> bool) -> Duration {
+    let start = Instant::now();
+    while !it_is() {
+        assert!(start.elapsed() < limit, "not within {limit:?}: {what}");
+        std::thread::yield_now();
+    }
+    start.elapsed()
+}
+
+/// Runs `f` in a forked child, which ends with it; the child is killed when the handle is dropped.
+pub struct Forked(pub i32);
+
+impl Forked {
+    pub fn start(f: impl FnOnce()) -> Forked {
+        // SAFETY: the child runs `f` and ends without unwinding into the test harness. `f` allocates, which glibc allows
+        // in a child of a threaded process.
+        let pid = unsafe { libc::fork() };
+        assert!(pid >= 0, "fork: {}", std::io::Error::last_os_error());
+        if pid == 0 {
+            // SAFETY: plain system call.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+            let ok = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).is_ok();
+            // SAFETY: ends the child at once.
+            unsafe { libc::_exit(if ok { 0 } else { 101 }) };
+        }
+        Forked(pid)
+    }
+
+    pub fn kill(self) {
+        drop(self);
+    }
+
+    /// Waits for its good end.
+    pub fn finish(self) {
+        let status = self.reap();
+        std::mem::forget(self);
+        assert!(
+            libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0,
+            "the forked child failed: {status:#x}"
+        );
+    }
+
+    fn reap(&self) -> i32 {
+        let mut status = 0;
+        loop {
+            // SAFETY: a child of ours, reaped once.
+            if unsafe { libc::waitpid(self.0, &mut status, 0) } == self.0 {
+                return status;
+            }
+        }
+    }
+}
+
+impl Drop for Forked {
+    fn drop(&mut self) {
+        // SAFETY: a child of ours that is not yet reaped.
+        unsafe { libc::kill(self.0, libc::SIGKILL) };
+        self.reap();
+    }
+}
+
+/// A small pseudo-random generator (xorshift64*), seeded from the clock; the seed is printed, to repeat a run.
+pub struct Random(u64);
+
+impl Random {
+    pub fn new() -> Random {
+        let seed = match std::env::var("SEED") {
+            Ok(seed) => seed.parse().expect("SEED is a number"),
+            Err(_) => {
+                let t = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
+                t.as_nanos() as u64 | 1
+            }
+        };
+        eprintln!("SEED={seed}");
+        Random(seed)
+    }
+
+    pub fn from(seed: u64) -> Random {
+        Random(seed | 1)
+    }
+
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) % n
+    }
+}
