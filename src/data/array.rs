@@ -48,8 +48,8 @@ pub struct Array<T> {
 /// The lock, on a line of its own, so that waiting for it does not disturb the holder's work on the first items.
 #[repr(C, align(64))]
 pub(crate) struct ArrayControl {
-    lock: RawMutex,
-    reserved: [u32; 15],
+    pub(crate) lock: RawMutex,
+    pub(crate) reserved: [u32; 15],
 }
 
 // SAFETY: an atomic word, and reserved bytes that nobody reads; `repr(C)`.

@@ -20,10 +20,10 @@ pub(crate) const NAME_BYTES: usize = 96;
 #[repr(C)]
 #[derive(Debug)]
 pub(crate) struct Entry {
-    state: AtomicU32,
-    reserved: AtomicU32,
+    pub(super) state: AtomicU32,
+    pub(super) reserved: AtomicU32,
     /// A [`Record`], in words.
-    record: [AtomicU64; RECORD_WORDS],
+    pub(super) record: [AtomicU64; RECORD_WORDS],
 }
 
 const RECORD_WORDS: usize = size_of::<Record>() / 8;
@@ -38,20 +38,20 @@ const READY: u32 = 1;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Record {
-    kind: u32,
-    type_align: u32,
+    pub(super) kind: u32,
+    pub(super) type_align: u32,
     /// From the beginning of the segment.
-    offset: u64,
+    pub(super) offset: u64,
     /// Bytes.
-    size: u64,
-    len: u64,
-    type_size: u64,
-    name_len: u16,
-    type_name_len: u16,
-    reserved: u32,
-    name: [u8; NAME_BYTES],
-    type_name: [u8; TYPE_NAME_BYTES],
-    unused: [u8; 8],
+    pub(super) size: u64,
+    pub(super) len: u64,
+    pub(super) type_size: u64,
+    pub(super) name_len: u16,
+    pub(super) type_name_len: u16,
+    pub(super) reserved: u32,
+    pub(super) name: [u8; NAME_BYTES],
+    pub(super) type_name: [u8; TYPE_NAME_BYTES],
+    pub(super) unused: [u8; 8],
 }
 
 // SAFETY: integers and bytes only, and zero is a value of each.

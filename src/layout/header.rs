@@ -25,15 +25,15 @@ pub(crate) const MOST_OBJECTS: u32 = 65_536;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Geometry {
-    magic: [u8; 8],
-    version: u32,
-    byte_order: u32,
-    header_bytes: u32,
-    slot_bytes: u32,
-    entry_bytes: u32,
+    pub(super) magic: [u8; 8],
+    pub(super) version: u32,
+    pub(super) byte_order: u32,
+    pub(super) header_bytes: u32,
+    pub(super) slot_bytes: u32,
+    pub(super) entry_bytes: u32,
     pub(crate) max_members: u32,
     pub(crate) max_objects: u32,
-    reserved: u32,
+    pub(super) reserved: u32,
     pub(crate) slots_at: u64,
     pub(crate) entries_at: u64,
     pub(crate) data_at: u64,
@@ -41,8 +41,8 @@ pub(crate) struct Geometry {
     pub(crate) capacity: u64,
     /// Of the whole file.
     pub(crate) file_bytes: u64,
-    unused: [u8; 40],
-    checksum: u64,
+    pub(super) unused: [u8; 40],
+    pub(super) checksum: u64,
 }
 
 // SAFETY: integers and bytes only, and zero is a value of each.
@@ -146,7 +146,7 @@ pub(crate) struct Shared {
     /// Bytes of the data area that belong to objects. Follows from the entries; who inherits the lock from the dead
     /// counts it anew.
     pub(crate) allocated: AtomicU64,
-    reserved: [u64; 14],
+    pub(super) reserved: [u64; 14],
     /// Changes with each death or departure that somebody noticed. A futex word.
     pub(crate) deaths: AtomicU32,
     /// The member one of whose threads sweeps; 0: nobody.
@@ -155,7 +155,7 @@ pub(crate) struct Shared {
     pub(crate) swept_at: AtomicU32,
     /// The slot where the next sweep begins.
     pub(crate) sweep_from: AtomicU32,
-    reserved_too: [u64; 14],
+    pub(super) reserved_too: [u64; 14],
 }
 
 // SAFETY: atomics, and reserved bytes that nobody reads; `repr(C)`.

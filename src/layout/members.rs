@@ -22,7 +22,7 @@ use crate::sys::map::InRegion;
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) claim: AtomicU64,
-    reserved: [u64; 7],
+    pub(super) reserved: [u64; 7],
 }
 
 // SAFETY: an atomic, and reserved bytes that nobody reads; `repr(C)`.

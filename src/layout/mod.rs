@@ -8,6 +8,9 @@ pub(crate) mod fingerprint;
 pub(crate) mod header;
 pub(crate) mod members;
 
+#[cfg(test)]
+mod tests;
+
 /// The unit in which a segment is laid out, on every machine: pages may be larger, never smaller.
 pub(crate) const BLOCK: u64 = 4096;
 /// Each object begins on a line of its own; two, because processors fetch lines in pairs.

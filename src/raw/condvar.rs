@@ -11,7 +11,7 @@ use crate::error::Result;
 #[repr(transparent)]
 #[derive(Debug)]
 pub(crate) struct RawCondvar {
-    signal: RawSignal,
+    pub(crate) signal: RawSignal,
 }
 
 impl RawCondvar {

@@ -35,7 +35,7 @@ use std::time::Duration;
 #[repr(transparent)]
 #[derive(Debug)]
 pub(crate) struct RawMutex {
-    word: AtomicU32,
+    pub(crate) word: AtomicU32,
 }
 
 const WAITERS: u32 = 1 << 30;

@@ -28,31 +28,31 @@ use crate::sys::deadline::Deadline;
 /// breaks it causes `Err(Corrupt)`.
 #[repr(C, align(128))]
 #[derive(Debug)]
-struct End {
-    lock: RawMutex,
+pub(crate) struct End {
+    pub(crate) lock: RawMutex,
     /// Stored only by holders of `lock`. Senders: `tail`, the next cell to write. Receivers: `head`, the next to read.
-    position: AtomicU64,
+    pub(crate) position: AtomicU64,
     /// A former value of the other end's position. Read and stored only by holders of `lock`.
-    other: AtomicU64,
+    pub(crate) other: AtomicU64,
 }
 
 /// All zero is an open, empty queue.
 #[repr(C, align(128))]
 #[derive(Debug)]
 pub(crate) struct RawQueue {
-    senders: End,
-    receivers: End,
-    idle: Idle,
+    pub(crate) senders: End,
+    pub(crate) receivers: End,
+    pub(crate) idle: Idle,
 }
 
 /// What is written only when an end waits or the queue closes; both ends read it after each operation.
 #[repr(C, align(128))]
 #[derive(Debug)]
-struct Idle {
-    not_empty: RawSignal,
-    not_full: RawSignal,
+pub(crate) struct Idle {
+    pub(crate) not_empty: RawSignal,
+    pub(crate) not_full: RawSignal,
     /// 0: open. Anything else: closed. Stored by a holder of the senders' lock, so that no send is under way.
-    closed: AtomicU32,
+    pub(crate) closed: AtomicU32,
 }
 
 /// Pauses between two looks of an end that found the queue full or empty: time for the other end to get ahead. Without

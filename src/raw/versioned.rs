@@ -23,10 +23,10 @@ use crate::sys::atomic::{AtomicU64, Ordering, fence, fence_after_rmw};
 #[repr(C)]
 #[derive(Debug)]
 pub(crate) struct RawVersioned {
-    writer: RawMutex,
+    pub(crate) writer: RawMutex,
     pub(crate) changed: RawSignal,
     /// Its lowest bit says which copy is current.
-    version: AtomicU64,
+    pub(crate) version: AtomicU64,
 }
 
 impl RawVersioned {

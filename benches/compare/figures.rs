@@ -1,0 +1,329 @@
+//! The figures: who takes part in each, and how one sample is taken.
+
+use crate::arena::{Arena, Cell};
+use crate::job::{Job, Side, Verb, Who, take_part};
+use crate::locks::{Lock, STD_COND, with_lock};
+use crate::options::Options;
+use crate::party::{self, Second};
+use crate::{machine, queue, segments};
+use std::cell::RefCell;
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+type Goals = &'static [(&'static str, f64)];
+
+/// Which way is good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Better {
+    Less,
+    More,
+    /// It only informs.
+    Neither,
+}
+
+pub(crate) struct Contestant<'a> {
+    pub(crate) name: &'static str,
+    pub(crate) sample: Box<dyn FnMut() -> f64 + 'a>,
+}
+
+pub(crate) struct Figure<'a> {
+    pub(crate) name: &'static str,
+    pub(crate) unit: &'static str,
+    pub(crate) better: Better,
+    /// Ours first.
+    pub(crate) contestants: Vec<Contestant<'a>>,
+    /// How far ahead of a peer we mean to be; beside our own name, a bound on our figure itself.
+    pub(crate) goals: Goals,
+}
+
+/// What samples are taken with.
+pub(crate) struct Context {
+    pub(crate) arena: Arena,
+    pub(crate) second: RefCell<Second>,
+    pub(crate) second_cpu: Option<usize>,
+    pub(crate) options: Options,
+}
+
+impl Context {
+    /// Both parties do it: two processes, or two threads for those who can't do better.
+    fn pair(&self, job: Job) -> f64 {
+        let duration = self.options.pair();
+        if job.who.in_threads() {
+            let arena = &self.arena;
+            let first = || take_part(arena, job, Side::First(duration));
+            let second = || {
+                take_part(arena, job, Side::Second);
+            };
+            return party::in_threads(arena, self.second_cpu, first, second);
+        }
+        let mut second = self.second.borrow_mut();
+        second.run(&self.arena, job, duration)
+    }
+
+    fn channel<T: queue::Item>(&self) -> f64 {
+        let (first, second) = queue::channel::<T>(&self.arena, self.options.pair());
+        party::in_threads(&self.arena, self.second_cpu, first, second)
+    }
+
+    /// Each peer does what it is for, or we don't time it.
+    pub(crate) fn check(&self) {
+        assert!(self.arena.robust.0.survives_its_owner(), "not robust");
+        for who in Who::LOCKS {
+            self.pair(job(Verb::Tally, who, 0, 0));
+        }
+        let before = self.arena.objects.narrow.get().expect("sound");
+        self.pair(job(Verb::Update, Who::Commonhold, 0, 0));
+        let after = self.arena.objects.narrow.get().expect("sound");
+        assert!(after > before, "no update was seen");
+        self.pair(job(Verb::Torn, Who::Commonhold, 0, 0));
+    }
+}
+
+fn job(verb: Verb, who: Who, a: u32, b: u32) -> Job {
+    Job { verb, who, a, b }
+}
+
+/// Calls `op` over and over. ns each.
+#[inline]
+fn each(duration: Duration, mut op: impl FnMut()) -> f64 {
+    let (mut n, start) = (0u64, Instant::now());
+    loop {
+        (0..1024).for_each(|_| op());
+        n += 1024;
+        let time = start.elapsed();
+        if time >= duration {
+            return time.as_nanos() as f64 / n as f64;
+        }
+    }
+}
+
+fn contestant<'a>(name: &'static str, sample: impl FnMut() -> f64 + 'a) -> Contestant<'a> {
+    let sample = Box::new(sample);
+    Contestant { name, sample }
+}
+
+/// All figures, in the order of the report.
+pub(crate) fn all(cx: &Context) -> Vec<Figure<'_>> {
+    let mut all = vec![round_trip(cx), uncontended(cx)];
+    all.extend(contended(cx));
+    all.extend(values(cx));
+    all.extend(queues(cx));
+    all.extend([notify(cx)]);
+    all.extend(attaching(cx));
+    all
+}
+
+fn round_trip(cx: &Context) -> Figure<'_> {
+    let ping = |pauses| move || cx.pair(job(Verb::Ping, Who::Commonhold, pauses, 0));
+    Figure {
+        name: "line round trip, two processes",
+        unit: "ns",
+        better: Better::Neither,
+        contestants: vec![
+            contestant("load and store", ping(0)),
+            contestant("with a pause", ping(1)),
+        ],
+        goals: &[],
+    }
+}
+
+/// A figure of one party, with all locks.
+fn solitary<'a>(
+    name: &'static str,
+    sample: impl Fn(Who) -> f64 + Copy + 'a,
+    goals: Goals,
+) -> Figure<'a> {
+    let one = |who: Who| contestant(who.name(), move || sample(who));
+    Figure {
+        name,
+        unit: "ns",
+        better: Better::Less,
+        contestants: Who::LOCKS.into_iter().map(one).collect(),
+        goals,
+    }
+}
+
+/// A figure of two parties, with all locks.
+fn pairwise<'a>(
+    name: &'static str,
+    sample: impl Fn(Who) -> f64 + Copy + 'a,
+    goals: Goals,
+) -> Figure<'a> {
+    Figure {
+        unit: "M/s",
+        better: Better::More,
+        ..solitary(name, sample, goals)
+    }
+}
+
+fn uncontended(cx: &Context) -> Figure<'_> {
+    let sample = |who| {
+        with_lock!(who, cx.arena, |lock| each(cx.options.solo(), || {
+            lock.with(|cell| {
+                black_box(cell);
+            });
+        }))
+    };
+    let goals = &[
+        ("std", 1.0 / 1.05),
+        ("pthread robust", 2.4),
+        ("raw_sync", 2.4),
+    ];
+    solitary("lock + unlock, uncontended", sample, goals)
+}
+
+fn contended(cx: &Context) -> [Figure<'_>; 4] {
+    let hundred = machine::steps(Duration::from_nanos(100));
+    let with = |inside, between| move |who| cx.pair(job(Verb::Contend, who, inside, between)) / 1e6;
+    let best = &[
+        ("std", 1.0),
+        ("pthread", 1.0),
+        ("pthread robust", 1.0),
+        ("raw_sync", 1.0),
+    ];
+    let robust = &[("pthread robust", 2.5)];
+    let empty = &[("std", 2.0), ("pthread robust", 4.0)];
+    let hand_overs = |who| cx.pair(job(Verb::Tally, who, 0, 0));
+    [
+        pairwise("contended, empty", with(0, 0), empty),
+        Figure {
+            unit: "",
+            better: Better::Neither,
+            ..pairwise(
+                "contended, operations a hand-over",
+                hand_overs,
+                &[("commonhold", 64.0)],
+            )
+        },
+        pairwise("contended, 100 ns inside", with(hundred, 0), robust),
+        pairwise("contended, 400 ns between", with(0, 4 * hundred), best),
+    ]
+}
+
+/// Ours, and for the peers the same done to a copy under their lock.
+fn values(cx: &Context) -> Vec<Figure<'_>> {
+    let (narrow, wide) = (&cx.arena.objects.narrow, &cx.arena.objects.wide);
+    let solo = cx.options.solo();
+    let get_narrow = move |who| match who {
+        Who::Commonhold => each(solo, || {
+            black_box(narrow.get().expect("sound"));
+        }),
+        peer => with_lock!(peer, cx.arena, |lock| each(solo, || {
+            black_box(lock.with(|cell| cell[0]));
+        })),
+    };
+    let get_wide = move |who| match who {
+        Who::Commonhold => each(solo, || {
+            black_box(wide.get().expect("sound"));
+        }),
+        peer => with_lock!(peer, cx.arena, |lock| each(solo, || {
+            black_box(lock.with(|cell| *cell));
+        })),
+    };
+    let update_narrow = move |who| match who {
+        Who::Commonhold => each(solo, || narrow.update(|n| *n += 1).expect("sound")),
+        peer => with_lock!(peer, cx.arena, |lock| each(solo, || {
+            lock.with(|cell| cell[0] += 1);
+        })),
+    };
+    let plus_one = |cell: &mut Cell| cell.iter_mut().for_each(|n| *n += 1);
+    let update_wide = move |who| match who {
+        Who::Commonhold => each(solo, || wide.update(plus_one).expect("sound")),
+        peer => with_lock!(peer, cx.arena, |lock| each(solo, || lock.with(plus_one))),
+    };
+    let together = |verb| move |who| cx.pair(job(verb, who, 0, 0)) / 1e6;
+    let mut reading_together = pairwise(
+        "Value<u64> get, two parties",
+        together(Verb::Read),
+        &[("raw_sync", 5.0), ("commonhold, one party", 1.9)],
+    );
+    let alone = move || 1e3 / get_narrow(Who::Commonhold);
+    let alone = contestant("commonhold, one party", alone);
+    reading_together.contestants.push(alone);
+    vec![
+        solitary("Value<u64> get", get_narrow, &[("commonhold", 3.0)]),
+        solitary("Value<[u64; 8]> get", get_wide, &[("commonhold", 10.0)]),
+        reading_together,
+        solitary("Value<u64> += 1", update_narrow, &[]),
+        solitary("Value<[u64; 8]> += 1", update_wide, &[]),
+        pairwise("Value<u64> += 1, two parties", together(Verb::Update), &[]),
+    ]
+}
+
+fn queues(cx: &Context) -> Vec<Figure<'_>> {
+    let figure = |name, words, batch| {
+        let send = move |who: Who| {
+            let sample = move || cx.pair(job(Verb::Send, who, words, batch)) / 1e6;
+            contestant(who.name(), sample)
+        };
+        Figure {
+            name,
+            unit: "M/s",
+            better: Better::More,
+            contestants: vec![send(Who::Commonhold), send(Who::Pipe)],
+            goals: &[],
+        }
+    };
+    let mut all = vec![
+        figure("Queue<u64>, one by one", 1, 1),
+        figure("Queue<[u64; 8]>, one by one", 8, 1),
+        figure("Queue<u64>, 64 at a time", 1, 64),
+        figure("Queue<[u64; 8]>, 64 at a time", 8, 64),
+    ];
+    // It has no batches.
+    let name = Who::SyncChannel.name();
+    let narrow = contestant(name, move || cx.channel::<u64>() / 1e6);
+    let wide = contestant(name, move || cx.channel::<Cell>() / 1e6);
+    all[0].contestants.push(narrow);
+    all[1].contestants.push(wide);
+    all
+}
+
+fn notify(cx: &Context) -> Figure<'_> {
+    let (arena, solo) = (&cx.arena, cx.options.solo());
+    Figure {
+        name: "notify, nobody waits",
+        unit: "ns",
+        better: Better::Less,
+        contestants: vec![
+            contestant("commonhold", move || {
+                each(solo, || black_box(&arena.objects.condvar).notify_one())
+            }),
+            contestant("std", move || {
+                each(solo, || black_box(&STD_COND.0).notify_one())
+            }),
+            contestant("pthread", move || {
+                each(solo, || black_box(&arena.cond.0).signal())
+            }),
+        ],
+        goals: &[("commonhold", 4.0)],
+    }
+}
+
+fn attaching(cx: &Context) -> [Figure<'_>; 2] {
+    let duration = cx.options.solo();
+    let figure = |name, ours: fn(Duration) -> f64, floor: fn(Duration) -> f64, goals| Figure {
+        name,
+        unit: "µs",
+        better: Better::Less,
+        contestants: vec![
+            contestant("commonhold", move || ours(duration)),
+            contestant("the floor", move || floor(duration)),
+        ],
+        goals,
+    };
+    [
+        figure(
+            "create + drop a segment",
+            segments::create,
+            segments::floor_create,
+            &[("the floor", 0.25)],
+        ),
+        figure(
+            "attach + drop a segment",
+            segments::attach,
+            segments::floor_attach,
+            &[("the floor", 0.25)],
+        ),
+    ]
+}

@@ -1,0 +1,97 @@
+//! Where the bench runs: which CPUs, which machine, when; and a piece of work of known length.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+/// The CPUs of the two parties; `None` where there is only one, and both run as the kernel likes.
+pub(crate) fn two_cpus() -> Option<[usize; 2]> {
+    // SAFETY: zero bytes are an empty cpu_set_t, which the call fills.
+    let set = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        if libc::sched_getaffinity(0, size_of_val(&set), &mut set) != 0 {
+            return None;
+        }
+        set
+    };
+    // SAFETY: the index is below CPU_SETSIZE.
+    let mut cpus = (0..libc::CPU_SETSIZE as usize).filter(|&n| unsafe { libc::CPU_ISSET(n, &set) });
+    Some([cpus.next()?, cpus.next()?])
+}
+
+/// Binds the calling thread, and what it starts, to one CPU.
+pub(crate) fn pin(cpu: usize) {
+    // SAFETY: zero bytes are an empty cpu_set_t; `cpu` came out of such a set, so it is below CPU_SETSIZE.
+    let r = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(cpu, &mut set);
+        libc::sched_setaffinity(0, size_of_val(&set), &set)
+    };
+    assert_eq!(r, 0, "sched_setaffinity: {}", error());
+}
+
+pub(crate) fn error() -> std::io::Error {
+    std::io::Error::last_os_error()
+}
+
+/// Does `n` steps of work that no cache and no other CPU can hurry or delay.
+#[inline]
+pub(crate) fn work(n: u32) {
+    let mut x = 1u64;
+    for _ in 0..n {
+        x = x.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(1);
+    }
+    black_box(x);
+}
+
+/// How many steps of [`work`] take `time`.
+pub(crate) fn steps(time: Duration) -> u32 {
+    const STEPS: u32 = 100_000;
+    // The fastest of several: an interruption makes one longer, nothing makes one shorter.
+    let fastest = (0..20)
+        .map(|_| {
+            let start = Instant::now();
+            work(black_box(STEPS));
+            start.elapsed()
+        })
+        .min()
+        .unwrap_or(Duration::MAX);
+    (u128::from(STEPS) * time.as_nanos() / fastest.as_nanos().max(1)) as u32
+}
+
+/// What the report says about the machine, name and content.
+pub(crate) fn describe(cpus: Option<[usize; 2]>) -> Vec<(&'static str, String)> {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    let cpuinfo = read("/proc/cpuinfo");
+    let model = cpuinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or(std::env::consts::ARCH, |(_, model)| model);
+    let pinned = match cpus {
+        Some([a, b]) => format!("{model}, parties on CPUs {a} and {b}"),
+        None => format!("{model}, one CPU for both parties"),
+    };
+    vec![
+        ("machine", pinned),
+        ("kernel", read("/proc/sys/kernel/osrelease").trim().into()),
+        ("date", date()),
+        ("load", read("/proc/loadavg").trim().into()),
+    ]
+}
+
+fn date() -> String {
+    // SAFETY: `time` accepts null; zero bytes are a valid tm, which `gmtime_r` fills from a time it may read.
+    let t = unsafe {
+        let now = libc::time(std::ptr::null_mut());
+        let mut t: libc::tm = std::mem::zeroed();
+        libc::gmtime_r(&now, &mut t);
+        t
+    };
+    format!(
+        "{}-{:02}-{:02} {:02}:{:02} UTC",
+        t.tm_year + 1900,
+        t.tm_mon + 1,
+        t.tm_mday,
+        t.tm_hour,
+        t.tm_min
+    )
+}

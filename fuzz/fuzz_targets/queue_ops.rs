@@ -1,0 +1,317 @@
+//! Operation lists on a queue, by several handles of several members, against a `VecDeque`: each result must be the
+//! model's.
+
+#![no_main]
+
+use arbitrary::Arbitrary;
+use commonhold::{Error, Plain, Queue, Segment};
+use libfuzzer_sys::fuzz_target;
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::os::fd::AsFd;
+use std::time::Duration;
+
+#[derive(Arbitrary, Debug)]
+struct Input {
+    item: Type,
+    capacity: u8,
+    ops: Vec<(u8, Op)>,
+}
+
+#[derive(Arbitrary, Debug)]
+enum Type {
+    U8,
+    U64,
+    Bytes,
+    Bool,
+}
+
+/// What one handle does.
+#[derive(Arbitrary, Debug)]
+enum Op {
+    Send,
+    TrySend,
+    SendTimeout,
+    SendAll(u8),
+    TrySendAll(u8),
+    SendAllTimeout(u8),
+    Recv,
+    TryRecv,
+    RecvTimeout,
+    RecvMany(u8),
+    TryRecvMany(u8),
+    RecvManyTimeout(u8),
+    Iterate(u8),
+    Look,
+    /// Puts a clone in the handle's place.
+    Clone,
+    /// Puts a handle in its place that was opened anew, by another member or the same one.
+    Reopen {
+        anew: bool,
+    },
+    Close,
+}
+
+trait Item: Plain + PartialEq + Debug {
+    fn number(n: u64) -> Self;
+}
+
+impl Item for u8 {
+    fn number(n: u64) -> u8 {
+        n as u8
+    }
+}
+
+impl Item for u64 {
+    fn number(n: u64) -> u64 {
+        n.wrapping_mul(0x9E37_79B9_7F4A_7C15)
+    }
+}
+
+impl Item for [u8; 24] {
+    fn number(n: u64) -> [u8; 24] {
+        std::array::from_fn(|i| (n as u8).wrapping_add(i as u8))
+    }
+}
+
+impl Item for bool {
+    fn number(n: u64) -> bool {
+        n.count_ones() % 2 == 1
+    }
+}
+
+/// What the queue must be.
+struct Model<T> {
+    items: VecDeque<T>,
+    capacity: usize,
+    closed: bool,
+    made: u64,
+}
+
+/// How a call must end that does not wait (or waits no longer).
+#[derive(Debug, PartialEq)]
+enum End<R> {
+    Done(R),
+    Closed,
+    /// `Full`, `Empty` or `Timeout`, by the call's form.
+    NotNow,
+}
+
+impl<T: Item> Model<T> {
+    fn make(&mut self, count: u8) -> Vec<T> {
+        let first = self.made;
+        self.made += u64::from(count);
+        (first..self.made).map(T::number).collect()
+    }
+
+    fn send(&mut self, items: &[T]) -> End<usize> {
+        if items.is_empty() {
+            return End::Done(0);
+        }
+        if self.closed {
+            return End::Closed;
+        }
+        let count = items.len().min(self.capacity - self.items.len());
+        if count == 0 {
+            return End::NotNow;
+        }
+        self.items.extend(&items[..count]);
+        End::Done(count)
+    }
+
+    fn recv(&mut self, max: usize) -> End<Vec<T>> {
+        if max == 0 {
+            return End::Done(Vec::new());
+        }
+        let count = max.min(self.items.len());
+        match count {
+            0 if self.closed => End::Closed,
+            0 => End::NotNow,
+            _ => End::Done(self.items.drain(..count).collect()),
+        }
+    }
+
+    /// Whether a send of so many makes nobody wait.
+    fn takes(&self, count: usize) -> bool {
+        self.closed || self.capacity - self.items.len() >= count
+    }
+
+    fn gives(&self) -> bool {
+        self.closed || !self.items.is_empty()
+    }
+}
+
+/// The outcome of receiving a batch, which may be shorter than what is there: then the rest is still there.
+fn batch<T: Item>(model: &mut Model<T>, max: u8, got: &Result<Vec<T>, Error>) -> End<Vec<T>> {
+    let most = match got {
+        Ok(items) => items.len().clamp(1, usize::from(max).max(1)),
+        Err(_) => 1,
+    };
+    model.recv(most.min(max.into()))
+}
+
+fn check<R: Debug + PartialEq>(got: Result<R, Error>, want: End<R>, not_now: Error) {
+    let same = match (&got, &want) {
+        (Ok(got), End::Done(want)) => got == want,
+        (Err(Error::Closed), End::Closed) => true,
+        (Err(e), End::NotNow) => std::mem::discriminant(e) == std::mem::discriminant(&not_now),
+        _ => false,
+    };
+    assert!(same, "{got:?} where the model says {want:?}");
+}
+
+/// The outcome of sending one.
+fn one(end: End<usize>) -> End<()> {
+    match end {
+        End::Done(_) => End::Done(()),
+        End::Closed => End::Closed,
+        End::NotNow => End::NotNow,
+    }
+}
+
+/// The outcome of receiving one.
+fn first<T>(end: End<Vec<T>>) -> End<T> {
+    match end {
+        End::Done(items) => End::Done(items.into_iter().next().expect("one was asked for")),
+        End::Closed => End::Closed,
+        End::NotNow => End::NotNow,
+    }
+}
+
+fn run<T: Item>(input: &Input) {
+    let capacity = usize::from(input.capacity % 9) + 1;
+    let segments: [Segment; 2] = {
+        let first = Segment::anonymous(4096).unwrap();
+        let fd = first.as_fd().try_clone_to_owned().unwrap();
+        [first, Segment::from_fd(fd).unwrap()]
+    };
+    let created = Queue::<T>::create(&segments[0], "q", capacity).unwrap();
+    let opened = Queue::<T>::open(&segments[1], "q").unwrap();
+    let mut handles = [created.clone(), created, opened];
+    let mut model = Model {
+        items: VecDeque::new(),
+        capacity,
+        closed: false,
+        made: 0,
+    };
+    for (handle, op) in &input.ops {
+        let handle = usize::from(*handle) % handles.len();
+        step(&mut handles, handle, &segments, &mut model, op);
+    }
+    let mut rest = Vec::new();
+    while handles[0].try_recv_many(&mut rest, usize::MAX).is_ok() {}
+    assert_eq!(rest, Vec::from(model.items), "what is left at the end");
+}
+
+fn step<T: Item>(
+    handles: &mut [Queue<T>; 3],
+    handle: usize,
+    segments: &[Segment; 2],
+    model: &mut Model<T>,
+    op: &Op,
+) {
+    const AT_ONCE: Duration = Duration::ZERO;
+    let q = &handles[handle];
+    // The vector already holds something: receiving appends.
+    let mut items = vec![T::number(99)];
+    let received = |result: Result<usize, Error>, items: &[T]| {
+        assert_eq!(items[0], T::number(99));
+        result.map(|n| {
+            assert_eq!(n, items.len() - 1);
+            items[1..].to_vec()
+        })
+    };
+    match *op {
+        Op::Send if model.takes(1) => {
+            let new = model.make(1);
+            check(q.send(new[0]), one(model.send(&new)), Error::Full);
+        }
+        Op::Send | Op::TrySend => {
+            let new = model.make(1);
+            check(q.try_send(new[0]), one(model.send(&new)), Error::Full);
+        }
+        Op::SendTimeout => {
+            let new = model.make(1);
+            let got = q.send_timeout(new[0], AT_ONCE);
+            check(got, one(model.send(&new)), Error::Timeout);
+        }
+        Op::SendAll(n) if model.takes((n % 12).into()) => {
+            let new = model.make(n % 12);
+            check(q.send_all(&new), one(model.send(&new)), Error::Full);
+        }
+        Op::SendAll(n) | Op::TrySendAll(n) => {
+            let new = model.make(n % 12);
+            check(q.try_send_all(&new), model.send(&new), Error::Full);
+        }
+        Op::SendAllTimeout(n) => {
+            let new = model.make(n % 12);
+            let got = q.send_all_timeout(&new, AT_ONCE);
+            check(got, model.send(&new), Error::Timeout);
+        }
+        Op::Recv if model.gives() => check(q.recv(), first(model.recv(1)), Error::Empty),
+        Op::Recv | Op::TryRecv => check(q.try_recv(), first(model.recv(1)), Error::Empty),
+        Op::RecvTimeout => {
+            let got = q.recv_timeout(AT_ONCE);
+            check(got, first(model.recv(1)), Error::Timeout);
+        }
+        Op::RecvMany(n) if model.gives() => {
+            let got = q.recv_many(&mut items, n.into());
+            let got = received(got, &items);
+            let want = batch(model, n, &got);
+            check(got, want, Error::Empty);
+        }
+        Op::RecvMany(n) | Op::TryRecvMany(n) => {
+            let got = q.try_recv_many(&mut items, n.into());
+            let got = received(got, &items);
+            let want = batch(model, n, &got);
+            check(got, want, Error::Empty);
+        }
+        Op::RecvManyTimeout(n) => {
+            let got = q.recv_many_timeout(&mut items, n.into(), AT_ONCE);
+            let got = received(got, &items);
+            let want = batch(model, n, &got);
+            check(got, want, Error::Timeout);
+        }
+        Op::Iterate(n) => {
+            // To the end only when there is one.
+            let max = if model.closed {
+                usize::MAX
+            } else {
+                usize::from(n).min(model.items.len())
+            };
+            let got: Vec<T> = q.iter().take(max).collect();
+            let want: Vec<T> = model.items.drain(..max.min(model.items.len())).collect();
+            assert_eq!(got, want);
+        }
+        Op::Look => {}
+        Op::Clone => handles[handle] = q.clone(),
+        Op::Reopen { anew: false } => {
+            handles[handle] = Queue::open(&segments[handle % 2], "q").unwrap();
+        }
+        Op::Reopen { anew: true } => {
+            let fd = segments[0].as_fd().try_clone_to_owned().unwrap();
+            let seg = Segment::from_fd(fd).unwrap();
+            handles[handle] = Queue::open_or_create(&seg, "q", model.capacity).unwrap();
+        }
+        Op::Close => {
+            q.close();
+            model.closed = true;
+        }
+    }
+    for q in handles {
+        assert_eq!(q.len(), model.items.len());
+        assert_eq!(q.is_empty(), model.items.is_empty());
+        assert_eq!(q.is_full(), model.items.len() == model.capacity);
+        assert_eq!(q.capacity(), model.capacity);
+        assert_eq!(q.is_closed(), model.closed);
+    }
+}
+
+fuzz_target!(|input: Input| {
+    match input.item {
+        Type::U8 => run::<u8>(&input),
+        Type::U64 => run::<u64>(&input),
+        Type::Bytes => run::<[u8; 24]>(&input),
+        Type::Bool => run::<bool>(&input),
+    }
+});

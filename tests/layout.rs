@@ -1,0 +1,114 @@
+//! The bytes of a real segment stand where `docs/layout.md` says. (That its tables match the types is a unit test,
+//! `src/layout/tests.rs`.)
+
+use commonhold::{Array, Queue, Segment, SegmentOptions, Value};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+
+/// The offset of `field` in the table marked `table`.
+fn at(table: &str, field: &str) -> u64 {
+    let doc = include_str!("../docs/layout.md");
+    let (_, rest) = doc
+        .split_once(&format!("<!-- table: {table} -->"))
+        .expect("the table is there");
+    rest.lines()
+        .skip(3)
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| line.split('|').map(str::trim).collect::<Vec<_>>())
+        .find(|cells| cells[3] == field)
+        .map(|cells| cells[1].parse().unwrap())
+        .expect("the field is there")
+}
+
+struct Bytes(std::fs::File);
+
+impl Bytes {
+    fn of(seg: &Segment) -> Bytes {
+        Bytes(seg.as_fd().try_clone_to_owned().unwrap().into())
+    }
+
+    fn get<const N: usize>(&self, at: u64) -> [u8; N] {
+        let mut b = [0; N];
+        self.0.read_exact_at(&mut b, at).unwrap();
+        b
+    }
+
+    fn u32(&self, at: u64) -> u32 {
+        u32::from_ne_bytes(self.get(at))
+    }
+
+    fn u64(&self, at: u64) -> u64 {
+        u64::from_ne_bytes(self.get(at))
+    }
+}
+
+#[test]
+fn a_real_segment_has_the_documented_bytes() {
+    let seg = SegmentOptions::new()
+        .capacity(1 << 16)
+        .max_members(10)
+        .max_objects(1)
+        .anonymous()
+        .unwrap();
+    let b = Bytes::of(&seg);
+    let geometry = |field| at("Geometry", field);
+    assert_eq!(&b.get::<8>(geometry("magic")), b"comnhold");
+    assert_eq!(b.u32(geometry("version")), commonhold::LAYOUT_VERSION);
+    assert_eq!(b.u32(geometry("byte_order")), 0x0102_0304);
+    assert_eq!(b.u32(geometry("max_members")), 10);
+    assert_eq!(b.u64(geometry("slots_at")), 4096);
+    let entries_at = (4096u64 + 10 * 64).next_multiple_of(128);
+    assert_eq!(b.u64(geometry("entries_at")), entries_at);
+    let data_at = (entries_at + 256).next_multiple_of(4096);
+    assert_eq!(b.u64(geometry("data_at")), data_at);
+    assert_eq!(b.u64(geometry("file_bytes")), data_at + (1 << 16));
+    assert_eq!(b.0.metadata().unwrap().len(), data_at + (1 << 16));
+
+    let claim = b.u64(4096 + at("Slot", "claim"));
+    assert_eq!(claim, u64::from(std::process::id()) << 32 | 1 << 1 | 1);
+
+    let queue = Queue::<u32>::create(&seg, "jobs", 3).unwrap();
+    queue.send_all(&[7, 8]).unwrap();
+    queue.recv().unwrap();
+    let entry = |field| entries_at + at("Entry", "record") + at("Record", field);
+    assert_eq!(b.u32(entries_at + at("Entry", "state")), 1);
+    assert_eq!(b.u32(entry("kind")), 6);
+    assert_eq!(b.u64(entry("len")), 3);
+    assert_eq!(b.u64(entry("type_size")), 4);
+    assert_eq!(&b.get::<4>(entry("name")), b"jobs");
+    assert_eq!(&b.get::<4>(entry("type_name")), b"u32\0");
+    let object = b.u64(entry("offset"));
+    assert_eq!(object, data_at);
+    assert_eq!(b.u64(entry("size")), 384 + 3 * 4);
+    let end = |end, field| b.u64(object + at("RawQueue", end) + at("End", field));
+    assert_eq!(
+        (end("senders", "position"), end("receivers", "position")),
+        (2, 1)
+    );
+    assert_eq!(b.u32(object + 384 + 4), 8);
+    assert_eq!(b.u64(128 + at("Shared", "allocated")), 384 + 12);
+    queue.close();
+    assert_ne!(
+        b.u32(object + at("RawQueue", "idle") + at("Idle", "closed")),
+        0
+    );
+}
+
+#[test]
+fn values_and_arrays_stand_where_documented() {
+    let seg = SegmentOptions::new().max_objects(2).anonymous().unwrap();
+    let b = Bytes::of(&seg);
+    let data_at = b.u64(at("Geometry", "data_at"));
+    let value = Value::create(&seg, "value", 5u64).unwrap();
+    value.set(6).unwrap();
+    assert_eq!(b.u64(data_at + at("RawVersioned", "version")), 1);
+    assert_eq!((b.u64(data_at + 16), b.u64(data_at + 24)), (5, 6));
+    let array = Array::from_slice(&seg, "array", &[1u16, 2]).unwrap();
+    let lock = || b.u32(data_at + 128 + at("ArrayControl", "lock"));
+    let guard = array.lock().unwrap();
+    // Slot 0, generation 1.
+    assert_eq!(lock(), 1 << 10);
+    drop(guard);
+    assert_eq!(lock(), 0);
+    assert_eq!(b.u32(data_at + 128 + 64), u32::from_ne_bytes([1, 0, 2, 0]));
+}
