@@ -53,7 +53,7 @@ fn array(tour: &mut Tour) -> Result<()> {
     let now = array.to_vec()?;
     tour.report.check(
         now == [2, 3, 4],
-        "an Array: another process adds 1 to each",
+        "an Array: another adds 1 to each item",
         &format!("[1, 2, 3] -> {now:?}"),
     )
 }
@@ -76,7 +76,7 @@ fn queue(tour: &mut Tour) -> Result<()> {
     let [items, nanos] = received.get()?;
     tour.report.check(
         items == ITEMS,
-        "a Queue: producer to consumer, each item in order",
+        "a Queue: all items arrive, in order",
         &format!(
             "{} items, {:.0} ns each",
             grouped(items),
@@ -125,7 +125,7 @@ fn condvar(tour: &mut Tour) -> Result<()> {
     let (throws, took) = (*ball.lock()?, began.elapsed());
     tour.report.check(
         throws == HANDOVERS,
-        "a Condvar: two processes throw a ball to and fro",
+        "a Condvar: two processes pass a ball",
         &format!(
             "{} hand-overs, {:.1} µs each",
             grouped(throws),
@@ -196,7 +196,7 @@ fn counting(tour: &mut Tour) -> Result<()> {
         ("two processes", &processes),
     ] {
         let times = alone.took.as_secs_f64() / way.took.as_secs_f64();
-        let found = format!("{:>8}  {times:.2} times as fast", ms(way.took));
+        let found = format!("{:>7} {times:.2} times as fast", ms(way.took));
         tour.report.figure(what, &found)?;
     }
     Ok(())

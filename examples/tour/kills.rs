@@ -48,8 +48,10 @@ struct Pair {
 }
 
 pub(crate) fn show(tour: &mut Tour) -> Result<()> {
-    tour.report.section(&format!(
-        "3  The kills that wedge other systems: {KILLS} of each, timed from SIGKILL until the others go on"
+    tour.report
+        .section("3  The kills that wedge other systems")?;
+    tour.report.line(&format!(
+        "        {KILLS} of each; timed from SIGKILL until the others go on"
     ))?;
     let stage = Value::create(&tour.seg, "stage", ELSEWHERE)?;
     idle_readers(tour, &stage)?;
@@ -103,8 +105,8 @@ fn idle_readers(tour: &mut Tour, stage: &Value<u32>) -> Result<()> {
         &times.text(),
     )?;
     tour.report.figure(
-        "the surviving reader got all that was sent",
-        &format!("{read} of {sent} items, in order"),
+        "the other reader got all, in order",
+        &format!("{read} of {sent} items"),
     )
 }
 
@@ -152,7 +154,7 @@ fn mutex_holders(tour: &mut Tour, stage: &Value<u32>) -> Result<()> {
         &times.text(),
     )?;
     tour.report.figure(
-        "each heir got Err(Poisoned), recovered, went on",
+        "heirs got Err(Poisoned) and recovered",
         &format!("{} + {} = {MONEY}", now.mine, now.yours),
     )
 }
@@ -162,9 +164,8 @@ fn hold(seg: &Segment, _: &str) -> Result<()> {
     let mut accounts = accounts.lock_timeout(PATIENCE)?;
     accounts.mine -= 100;
     tell(seg, IN_PLACE)?;
-    stay();
-    accounts.yours += 100;
-    Ok(())
+    // It never comes to `accounts.yours += 100`.
+    stay()
 }
 
 fn inherit(seg: &Segment, _: &str) -> Result<()> {
@@ -213,22 +214,22 @@ fn value_writers(tour: &mut Tour, stage: &Value<u32>) -> Result<()> {
     let Pair { left, right } = pair.get()?;
     tour.report.check(
         always_whole,
-        "a writer killed in the midst of Value::update",
+        "a writer killed inside Value::update",
         &times.text(),
     )?;
     tour.report.figure(
-        "readers saw only old or new, never half of each",
+        "no reader saw half an update",
         &format!("({left}, {right}) after {KILLS} updates"),
     )
 }
 
 fn write(seg: &Segment, _: &str) -> Result<()> {
-    Value::<Pair>::open(seg, "pair")?.update(|pair| {
+    let pair = Value::<Pair>::open(seg, "pair")?;
+    pair.update(|pair| {
         pair.left += 1_000_000;
-        let told = tell(seg, IN_PLACE);
-        stay();
-        pair.right += 1_000_000;
-        told
+        tell(seg, IN_PLACE)?;
+        // It never comes to `pair.right += 1_000_000`.
+        stay()
     })?
 }
 

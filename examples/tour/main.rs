@@ -11,6 +11,7 @@
 //! memory and no descriptors: they attach the segment by its name.
 
 mod classics;
+mod counting;
 mod files;
 mod kills;
 mod report;
@@ -24,7 +25,8 @@ use std::error::Error;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::time::Instant;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 use workers::ROLE;
 
 type Result<T, E = Box<dyn Error>> = std::result::Result<T, E>;
@@ -85,6 +87,16 @@ fn tour(path: Option<&Path>) -> Result<bool> {
         "A tour of commonhold: segment /dev/shm/{}, {cores} cores",
         tour.seg.name()
     ))?;
+    if cfg!(debug_assertions) {
+        tour.report
+            .line("A debug build is several times slower: use cargo run --release.")?;
+    }
+    let busy = busy_tasks();
+    if busy > 0 {
+        tour.report.line(&format!(
+            "Other tasks ({busy}) keep the machine busy: times and speed-ups suffer."
+        ))?;
+    }
     classics::show(&mut tour)?;
     files::show(&mut tour, &root, cores)?;
     kills::show(&mut tour)?;
@@ -92,6 +104,18 @@ fn tour(path: Option<&Path>) -> Result<bool> {
     let Tour { seg, report } = tour;
     seg.remove()?;
     report.end(began.elapsed(), workers::started())
+}
+
+/// How many tasks of others want a processor just now, going by the best of a few looks.
+fn busy_tasks() -> usize {
+    let looks = (0..5).filter_map(|_| {
+        sleep(Duration::from_millis(2));
+        // "0.20 0.18 0.12 2/80 11206": 2 of 80 tasks are running, this one among them.
+        let text = std::fs::read_to_string("/proc/loadavg").ok()?;
+        let running = text.split(' ').nth(3)?.split('/').next()?;
+        running.parse::<usize>().ok()
+    });
+    looks.min().map_or(0, |running| running.saturating_sub(1))
 }
 
 /// Where the Rust toolchain is; without one, a directory that every Linux has.

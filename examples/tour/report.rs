@@ -32,25 +32,23 @@ impl Report {
         self.results += 1;
         self.wrong += usize::from(!right);
         let mark = if right { "ok" } else { "WRONG" };
-        self.line(&format!("  {mark:<6}{what:<50} {found}"))
+        self.line(&format!("  {mark:<6}{what:<38} {found}"))
     }
 
     /// A figure that belongs to the result above it.
     pub(crate) fn figure(&self, what: &str, found: &str) -> Result<()> {
-        self.line(&format!("        {what:<50} {found}"))
+        self.line(&format!("        {what:<38} {found}"))
     }
 
-    /// A step that takes a while: a bar on a terminal, else a line.
+    /// A step that takes a while: a bar on a terminal (not wider than 80 characters), else a line.
     pub(crate) fn step(&self, what: &str, bytes: u64) -> Result<Step> {
         if !std::io::stderr().is_terminal() {
             self.line(&format!("        {what} ..."))?;
         }
         let bar = ProgressBar::new(bytes);
         bar.set_style(
-            ProgressStyle::with_template(
-                "        {msg} [{bar:30}] {bytes} of {total_bytes}, {elapsed}",
-            )?
-            .progress_chars("=> "),
+            ProgressStyle::with_template("        {msg} [{bar:16}] {percent:>3} % {elapsed}")?
+                .progress_chars("=> "),
         );
         bar.set_message(what.to_owned());
         Ok(Step { bar })

@@ -1,12 +1,13 @@
 //! The files below a directory, read once.
 
 use crate::Result;
+use crate::counting::count_lines;
 use crate::report::{Report, grouped};
-use crate::workers::Context;
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -37,12 +38,12 @@ pub(crate) struct Tree {
     pub(crate) lines: u64,
     /// Which limit ended the walk, if one did.
     pub(crate) limit: Option<String>,
-    /// Files and directories that could not be read.
-    pub(crate) unreadable: usize,
+    /// Files and directories that could not be read, or are on another file system.
+    pub(crate) left_out: usize,
 }
 
 impl Tree {
-    /// Walks `root` in the order of paths and reads each file once: that warms the page cache, so that the counts which
+    /// Walks `root`, on its own file system, in the order of paths, and reads each file once: that warms the page cache, so that the counts which
     /// follow are compared on equal terms, and is a count to compare them with.
     pub(crate) fn read(root: &Path, report: &Report) -> Result<Tree> {
         let step = report.step("reading all once, to warm the page cache", MAX_BYTES)?;
@@ -53,8 +54,9 @@ impl Tree {
             bytes: 0,
             lines: 0,
             limit: None,
-            unreadable: 0,
+            left_out: 0,
         };
+        let device = root.symlink_metadata()?.dev();
         let mut buffer = vec![0; 1 << 20];
         let mut ahead = vec![root.to_path_buf()];
         while let Some(path) = ahead.pop() {
@@ -63,13 +65,14 @@ impl Tree {
                 break;
             }
             let visited = match path.symlink_metadata() {
+                Ok(meta) if meta.dev() != device => Err(std::io::ErrorKind::CrossesDevices.into()),
                 Ok(meta) if meta.is_dir() => push_entries(&path, &mut ahead),
                 Ok(meta) if meta.is_file() && meta.len() > 0 => {
                     tree.read_file(path, meta.len(), deadline, &mut buffer)
                 }
                 other => other.map(drop),
             };
-            tree.unreadable += usize::from(visited.is_err());
+            tree.left_out += usize::from(visited.is_err());
             step.at(tree.bytes);
         }
         if tree.files.is_empty() {
@@ -149,36 +152,11 @@ fn push_entries(directory: &Path, ahead: &mut Vec<PathBuf>) -> std::io::Result<(
 }
 
 fn extension(path: &Path) -> String {
+    let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
     match path.extension().and_then(OsStr::to_str) {
+        // As in "libc.so.6".
+        Some(_) if name.contains(".so.") => ".so".to_owned(),
         Some(extension) if extension.len() <= 12 => format!(".{}", extension.to_lowercase()),
         _ => "no extension".to_owned(),
     }
-}
-
-/// How many line feeds there are. Sums of single bytes, which can't overflow in so short a stretch, become vector code.
-pub(crate) fn count_lines(bytes: &[u8]) -> u64 {
-    let is_feed = |&byte: &u8| u8::from(byte == b'\n');
-    bytes
-        .chunks(192)
-        .map(|stretch| u64::from(stretch.iter().map(is_feed).sum::<u8>()))
-        .sum()
-}
-
-/// Maps a part of a file and counts its line feeds.
-pub(crate) fn count_lines_mapped(path: &Path, offset: u64, len: u64) -> Result<u64> {
-    let what = || format!("mapping {}", path.display());
-    let file = File::open(path).context(what())?;
-    if file.metadata().context(what())?.len() < offset + len {
-        return Err(format!("{} has become shorter", path.display()).into());
-    }
-    // SAFETY: mapped for reading only, and the bytes are used as numbers. That nobody changes or truncates the file in this
-    // moment cannot be had from the system: whoever runs the tour promises it.
-    let map = unsafe {
-        memmap2::MmapOptions::new()
-            .offset(offset)
-            .len(usize::try_from(len)?)
-            .populate()
-            .map(&file)
-    };
-    Ok(count_lines(&map.context(what())?))
 }

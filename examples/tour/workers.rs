@@ -1,7 +1,7 @@
 //! Worker processes: this executable started again, in a role.
 
 use crate::segment::{self, JANITOR};
-use crate::{Result, classics, files, kills};
+use crate::{Result, classics, counting, kills};
 use commonhold::Segment;
 use std::ffi::OsStr;
 use std::fmt::Display;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 /// The hidden first argument; the role, the segment's name and the role's own argument follow.
 pub(crate) const ROLE: &str = "--role";
 
-/// The bound on each wait: when it is over something is wrong, or whoever was to end it is dead.
+/// The bound on each wait: when it is over, something is wrong.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(12);
 
 /// What a worker does: with the segment that it attached by name, and its argument.
@@ -37,18 +37,29 @@ pub(crate) fn play(role: &OsStr, segment: &OsStr, argument: &OsStr) -> Result<()
     if role == JANITOR {
         return segment::janitor(segment);
     }
-    let (_, run) = [classics::ROLES, files::ROLES, kills::ROLES]
+    let (_, run) = [classics::ROLES, counting::ROLES, kills::ROLES]
         .into_iter()
         .flatten()
         .find(|(name, _)| *name == role)
         .ok_or_else(|| format!("there is no role {role:?}"))?;
+    end_with_the_tour();
     let seg = Segment::open(segment).context(format_args!("{role}: opening {segment}"))?;
     run(&seg, argument).map_err(|e| format!("{role} {argument}: {e}").into())
 }
 
-/// In a worker process: stays where it is until it is killed (or the tour is, which closes the pipe).
-pub(crate) fn stay() {
-    let _ = std::io::stdin().read(&mut [0]);
+/// In a worker process: stays where it is until it is killed.
+pub(crate) fn stay() -> ! {
+    loop {
+        thread::park();
+    }
+}
+
+/// In a worker process: ends it when the tour ends, be it by SIGKILL, for that closes the pipe to its stdin.
+fn end_with_the_tour() {
+    thread::spawn(|| {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(1);
+    });
 }
 
 /// A worker process, which does not outlive this.
@@ -157,11 +168,18 @@ fn poll<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> 
 
 /// Says what was being done when an error came.
 pub(crate) trait Context<T> {
-    fn context(self, what: impl Display) -> Result<T>;
+    fn with_context<D: Display>(self, what: impl FnOnce() -> D) -> Result<T>;
+
+    fn context(self, what: impl Display) -> Result<T>
+    where
+        Self: Sized,
+    {
+        self.with_context(|| what)
+    }
 }
 
 impl<T, E: Display> Context<T> for std::result::Result<T, E> {
-    fn context(self, what: impl Display) -> Result<T> {
-        self.map_err(|e| format!("{what}: {e}").into())
+    fn with_context<D: Display>(self, what: impl FnOnce() -> D) -> Result<T> {
+        self.map_err(|e| format!("{}: {e}", what()).into())
     }
 }

@@ -173,7 +173,7 @@ impl Membership for Oracle {
         }
         let me = loom::thread::current().id();
         let mut table = KERNEL.table.lock().unwrap();
-        if word.0.load(Ordering::Relaxed) != expected {
+        if word.cell.load(Ordering::Relaxed) != expected {
             return futex::Wake::Again;
         }
         if self.deaths() != deaths || deadline.has_passed() {
@@ -220,34 +220,63 @@ pub(crate) fn fence(order: Ordering) {
     }
 }
 
+/// Makes loom try both orders of any two loads of one atomic.
+///
+/// loom 0.7 asks, before a store, only whether the *last* access to that atomic was made by somebody else. A thread that loads and
+/// then stores hides by its own load that others loaded before, and loom never tries the store before their loads: a
+/// whole model can shrink to one execution. So each load also touches a reference count, whose decrements loom
+/// does reorder, and which orders nothing else in memory (only its last decrement would, at the model's end).
+#[derive(Debug)]
+struct Looks(loom::sync::Arc<()>);
+
+impl Looks {
+    fn new() -> Looks {
+        Looks(loom::sync::Arc::new(()))
+    }
+
+    fn one_more(&self) {
+        drop(self.0.clone());
+    }
+}
+
 macro_rules! atomic {
     ($name:ident, $int:ty) => {
         #[derive(Debug)]
-        pub(crate) struct $name(real::$name);
+        pub(crate) struct $name {
+            cell: real::$name,
+            looks: Looks,
+        }
 
         // The dead do nothing, and nobody sees what they are told.
         #[allow(dead_code)]
         impl $name {
             pub(crate) fn new(v: $int) -> Self {
-                Self(real::$name::new(v))
+                Self {
+                    cell: real::$name::new(v),
+                    looks: Looks::new(),
+                }
             }
             fn address(&self) -> usize {
                 std::ptr::from_ref(self) as usize
             }
             pub(crate) fn load(&self, order: Ordering) -> $int {
-                if point() { self.0.load(order) } else { 0 }
+                if !point() {
+                    return 0;
+                }
+                self.looks.one_more();
+                self.cell.load(order)
             }
             pub(crate) fn store(&self, v: $int, order: Ordering) {
                 if point() {
-                    self.0.store(v, order);
+                    self.cell.store(v, order);
                 }
             }
             pub(crate) fn swap(&self, v: $int, order: Ordering) -> $int {
-                if point() { self.0.swap(v, order) } else { 0 }
+                if point() { self.cell.swap(v, order) } else { 0 }
             }
             pub(crate) fn fetch_or(&self, v: $int, order: Ordering) -> $int {
                 if point() {
-                    self.0.fetch_or(v, order)
+                    self.cell.fetch_or(v, order)
                 } else {
                     0
                 }
@@ -260,7 +289,7 @@ macro_rules! atomic {
                 failure: Ordering,
             ) -> Result<$int, $int> {
                 if point() {
-                    self.0.compare_exchange(current, new, success, failure)
+                    self.cell.compare_exchange(current, new, success, failure)
                 } else {
                     Ok(current)
                 }

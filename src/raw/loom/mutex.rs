@@ -105,6 +105,46 @@ fn a_holder_that_dies_leaves_doubt_until_somebody_recovers() {
 }
 
 #[test]
+fn recovering_takes_over_from_the_dead_and_says_so() {
+    explore(&[1], 3, |fate: Fate| {
+        let g = Guarded::new();
+        let other = {
+            let g = g.clone();
+            thread::spawn(move || fate.live(1, || g.count_once(1, Heir::Refuses)).is_some())
+        };
+        let took = g.mutex.lock(&call(0), Heir::Recovers).unwrap();
+        let doubted = g.mutex.is_poisoned();
+        g.increment();
+        g.mutex.unlock();
+        let lived = other.join().unwrap();
+        assert_eq!(doubted, took == Took::FromTheDead);
+        assert!(!doubted || !lived);
+        // Whether it died before, with or after the lock: the lock is sound, or its death is still to be met.
+        match g.count_once(0, Heir::Refuses) {
+            Ok(_) => {}
+            Err(Error::Poisoned) => assert!(!lived && !doubted),
+            Err(e) => panic!("{e}"),
+        }
+    });
+}
+
+#[test]
+fn a_holder_that_panics_tells_all_who_wait() {
+    explore(&[], 2, |_| {
+        let g = Guarded::new();
+        g.mutex.lock(&call(0), Heir::Refuses).unwrap();
+        let waiters = [1, 2].map(|i| {
+            let g = g.clone();
+            thread::spawn(move || g.mutex.lock(&call(i), Heir::Refuses))
+        });
+        g.mutex.unlock_poisoned();
+        for w in waiters {
+            assert!(matches!(w.join().unwrap(), Err(Error::Poisoned)));
+        }
+    });
+}
+
+#[test]
 fn one_that_recovers_and_dies_leaves_the_doubt() {
     explore(&[1], 3, |fate: Fate| {
         let g = Guarded::new();
