@@ -208,6 +208,11 @@ impl<T: Plain> Value<T> {
         self.placed.control().write(call, |current, spare| {
             let mut value = copy::judge::<T>(&self.load(current)).ok_or(Error::Corrupt)?;
             let result = change(&mut value);
+            if !call.members.is_me(call.me) {
+                return Err(Error::InvalidArgument(
+                    "the closure forked: the update is the parent's, update anew in the child",
+                ));
+            }
             self.store(spare, &value);
             Ok(result)
         })

@@ -33,6 +33,11 @@ impl Kind {
         }
     }
 
+    /// Whether its objects hold any number of items; the others hold one.
+    pub(crate) fn is_counted(self) -> bool {
+        matches!(self, Kind::Array | Kind::Atomics | Kind::Queue)
+    }
+
     pub(crate) fn from_code(code: u32) -> Option<Kind> {
         const ALL: [Kind; 6] = [
             Kind::Value,
@@ -101,7 +106,7 @@ impl Fingerprint {
         if *kind == Kind::Condvar {
             return format!("{article} {kind}");
         }
-        let counted = matches!(kind, Kind::Array | Kind::Atomics | Kind::Queue) && !any_len;
+        let counted = kind.is_counted() && !any_len;
         let of = if counted {
             format!(" of {len}")
         } else {

@@ -149,14 +149,19 @@ pub(crate) struct Shared {
     pub(super) reserved: [u64; 14],
     /// Changes with each death or departure that somebody noticed. A futex word.
     pub(crate) deaths: AtomicU32,
-    /// The member one of whose threads sweeps; 0: nobody.
-    pub(crate) sweeper: AtomicU32,
     /// When the last sweep was, in milliseconds of CLOCK_MONOTONIC, modulo 2^32.
     pub(crate) swept_at: AtomicU32,
     /// The slot where the next sweep begins.
     pub(crate) sweep_from: AtomicU32,
-    pub(super) reserved_too: [u64; 14],
+    pub(super) reserved_too: u32,
+    /// The members one of whose threads watches over the others' sleep: the first one sweeps, the others see that it
+    /// does. 0: nobody.
+    pub(crate) roles: [AtomicU32; ROLES],
+    pub(super) reserved_three: [u64; 10],
 }
+
+/// How many of the waiters do not sleep long.
+pub(crate) const ROLES: usize = 8;
 
 // SAFETY: atomics, and reserved bytes that nobody reads; `repr(C)`.
 unsafe impl InRegion for Shared {}

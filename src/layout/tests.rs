@@ -85,10 +85,11 @@ fn the_documented_layout_is_the_one_in_the_code() {
         allocated,
         reserved,
         deaths,
-        sweeper,
         swept_at,
         sweep_from,
-        reserved_too
+        reserved_too,
+        roles,
+        reserved_three
     );
     check!(true, Slot, claim, reserved);
     check!(true, Entry, state, reserved, record);

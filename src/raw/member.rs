@@ -80,6 +80,11 @@ pub(crate) trait Membership {
     /// Whether the member may still act. `false` only when no thread of it can write any more, and then for ever.
     fn is_alive(&self, id: MemberId) -> bool;
 
+    /// Whether this process is (still) the member `id`: not in a child that was forked since it became one.
+    fn is_still(&self, _id: MemberId) -> bool {
+        true
+    }
+
     /// A number that changes after each death (or departure) that anybody noticed.
     fn deaths(&self) -> u32;
 

@@ -67,7 +67,7 @@ impl RawVersioned {
         copy: impl FnOnce(usize) -> R,
     ) -> Result<R> {
         self.writer.lock(call, Heir::Inherits)?;
-        let _unlock = UnlockOnDrop(&self.writer);
+        let _unlock = UnlockOnDrop(&self.writer, call);
         // Relaxed: only holders of the lock store it, and the lock orders them.
         Ok(copy((self.version.load(Ordering::Relaxed) & 1) as usize))
     }
@@ -80,7 +80,7 @@ impl RawVersioned {
         write: impl FnOnce(usize, usize) -> Result<R>,
     ) -> Result<R> {
         self.writer.lock(call, Heir::Inherits)?;
-        let unlock = UnlockOnDrop(&self.writer);
+        let unlock = UnlockOnDrop(&self.writer, call);
         // Relaxed: only holders of the lock store it, and the lock orders them.
         let version = self.version.load(Ordering::Relaxed);
         // Pairs with the fence in `try_read`: the version is published before the spare is touched.
@@ -99,10 +99,13 @@ impl RawVersioned {
 }
 
 /// Unlocks also when the caller's closure panics: nothing was published, so nothing is in doubt.
-struct UnlockOnDrop<'a>(&'a RawMutex);
+/// In a child that was forked by the closure it is inert: the lock is the parent's.
+struct UnlockOnDrop<'a, M: Membership>(&'a RawMutex, &'a Call<'a, M>);
 
-impl Drop for UnlockOnDrop<'_> {
+impl<M: Membership> Drop for UnlockOnDrop<'_, M> {
     fn drop(&mut self) {
-        self.0.unlock();
+        if self.1.members.is_still(self.1.me) {
+            self.0.unlock();
+        }
     }
 }

@@ -53,8 +53,20 @@ impl Inner {
                 .take_slot(&candidate, true)?
                 .ok_or(Error::TooManyMembers)?,
         };
+        let liveness = candidate.hold();
+        // Some file systems (overlayfs) map another file than the one that was opened: there the lock is gone with the
+        // descriptor, and all would take us for dead.
+        if !self.is_held(id) {
+            // SAFETY: mapped just now by this process, and not stored anywhere.
+            unsafe { liveness::release(liveness) };
+            self.free_slot(id.slot(), self.claim(id.slot()));
+            return Err(Error::Io(std::io::Error::new(
+                std::io::ErrorKind::Unsupported,
+                "this file system (an overlay?) does not keep a lock with a mapping: choose a directory on tmpfs or a disk",
+            )));
+        }
         let page = self.page.get();
-        page.liveness.store(candidate.hold(), Ordering::Relaxed);
+        page.liveness.store(liveness, Ordering::Relaxed);
         page.member.store(id.bits(), Ordering::Release);
         Ok(id)
     }
@@ -95,6 +107,12 @@ impl Inner {
         Ok(None)
     }
 
+    /// Whether the kernel can be asked at all: not when our descriptor was closed behind our back and there is no name to
+    /// open the file by.
+    pub(super) fn can_ask(&self) -> bool {
+        self.file.with_file(|_| Ok(())).is_ok()
+    }
+
     /// Whether the kernel vouches for the member. In doubt (no descriptor to ask by), yes: a living member must never be
     /// taken for dead.
     pub(super) fn is_held(&self, id: MemberId) -> bool {
@@ -132,7 +150,9 @@ impl Drop for Inner {
         // SAFETY: this process stored the page when it attached (a child would read null), and drops once.
         unsafe { liveness::release(page) };
         // Claims that this process still has, by guards that were forgotten, are a dead member's from here on.
-        self.announce_departure();
+        // Nobody is woken for it: who leaves in order has no call under way that could have swallowed a wake-up, and waiters
+        // for a forgotten guard's lock ask after its owner when their sleep ends.
+        self.shared().deaths.fetch_add(1, Ordering::Release);
         let claim = self.claim(id.slot());
         if claim.owner(id.slot()) == Some(id) {
             self.free_slot(id.slot(), claim);

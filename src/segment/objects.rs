@@ -141,7 +141,9 @@ impl<R: InRegion> Placed<R> {
     fn at(segment: &Segment, d: &Described, shape: Shape) -> Result<Placed<R>> {
         let inner = segment.inner();
         inner.check_place(d)?;
-        if shape.size(d.fingerprint.len) != Some(d.size) {
+        // Kinds that are not counted are reached without a look at the length: it must be there.
+        let counted = d.fingerprint.kind.is_counted();
+        if shape.size(d.fingerprint.len) != Some(d.size) || !counted && d.fingerprint.len != 1 {
             return Err(Error::Corrupt);
         }
         let at = inner.map.bytes(d.offset, d.size, shape.align)?;
@@ -270,6 +272,13 @@ impl Inner {
         let free = free.ok_or(Error::TooManyObjects)?;
 
         let (offset, size) = self.room(shape, fingerprint.len)?;
+        // Items of no bytes find room for any number; nobody could open more than this.
+        if fingerprint.len > isize::MAX as u64 {
+            return Err(Error::TooLarge {
+                requested: fingerprint.len,
+                limit: isize::MAX as u64,
+            });
+        }
         let d = Described {
             name: name.to_owned(),
             fingerprint,

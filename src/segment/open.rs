@@ -49,6 +49,28 @@ pub(super) fn refuse_other_users(file: &SegmentFile, allowed: bool) -> Result<()
 
 /// Maps the file and becomes a member. `geometry` was checked against the file, or made it.
 pub(super) fn attach(file: SegmentFile, geometry: Geometry, name: &str) -> Result<Segment> {
+    Ok(Segment {
+        inner: Arc::new(attach_inner(file, geometry, name)?),
+    })
+}
+
+/// Maps a draft, becomes its member, and only then gives it its name. `None`: it can't get one.
+pub(super) fn attach_and_publish(
+    draft: SegmentFile,
+    geometry: Geometry,
+    name: &str,
+    path: &std::path::Path,
+) -> Result<Option<Segment>> {
+    let mut inner = attach_inner(draft, geometry, name)?;
+    if !inner.file.publish(path)? {
+        return Ok(None);
+    }
+    Ok(Some(Segment {
+        inner: Arc::new(inner),
+    }))
+}
+
+fn attach_inner(file: SegmentFile, geometry: Geometry, name: &str) -> Result<Inner> {
     let len = usize::try_from(geometry.file_bytes)
         .ok()
         .filter(|&n| isize::try_from(n).is_ok())
@@ -65,7 +87,5 @@ pub(super) fn attach(file: SegmentFile, geometry: Geometry, name: &str) -> Resul
         page: ForkPage::new()?,
     };
     inner.attach()?;
-    Ok(Segment {
-        inner: Arc::new(inner),
-    })
+    Ok(inner)
 }

@@ -14,12 +14,12 @@ use std::path::{Path, PathBuf};
 /// use commonhold::SegmentOptions;
 ///
 /// # fn main() -> commonhold::Result<()> {
-/// # let dir = std::env::temp_dir();
+/// # let dir = "/dev/shm";
 /// # let name = &format!("doc-options-{}", std::process::id());
 /// let options = SegmentOptions::new()
 ///     .capacity(16 << 20)
 ///     .max_members(200)
-///     .directory(&dir);
+///     .directory(dir);
 /// let seg = options.create(name)?;
 /// assert_eq!(seg.capacity(), 16 << 20);
 /// options.unlink(name)?;
@@ -81,7 +81,10 @@ impl SegmentOptions {
         self
     }
 
-    /// Where the name is: a directory, on any file system that can be mapped shared. The default is `/dev/shm`.
+    /// Where the name is: a directory on tmpfs or a disk (ext4, xfs, btrfs). The default is `/dev/shm`.
+    ///
+    /// An overlay file system, as containers have for their root, won't do: it drops the locks by which members know of
+    /// each other's life, and making or opening a segment there is an error that says so. Mount a volume or a tmpfs.
     ///
     /// On a disk the kernel writes changes back as it sees fit; the segment does not outlive the machine in a
     /// promised state.
@@ -101,8 +104,16 @@ impl SegmentOptions {
     pub fn create(&self, name: &str) -> Result<Segment> {
         let path = self.path(name)?;
         let geometry = self.geometry()?;
-        let file = SegmentFile::create(&path, &open::plan(&geometry, self.mode))?;
-        open::attach(file, geometry, name)
+        let plan = open::plan(&geometry, self.mode);
+        // Without a name first; with a temporary one for file systems without O_TMPFILE, and for systems without /proc.
+        for named in [false, true] {
+            if let Some(draft) = SegmentFile::draft(&path, &plan, named)? {
+                if let Some(made) = open::attach_and_publish(draft, geometry, name, &path)? {
+                    return Ok(made);
+                }
+            }
+        }
+        Err(Error::Io(std::io::ErrorKind::Unsupported.into()))
     }
 
     /// Attaches an existing segment.
@@ -131,7 +142,8 @@ impl SegmentOptions {
     /// Makes a segment without a name; see [`Segment::anonymous`].
     pub fn anonymous(&self) -> Result<Segment> {
         let geometry = self.geometry()?;
-        let file = SegmentFile::anonymous(&open::plan(&geometry, self.mode))?;
+        // Whoever has the descriptor may use it, whoever he is; nobody else can reach the file.
+        let file = SegmentFile::anonymous(&open::plan(&geometry, 0o666))?;
         open::attach(file, geometry, "")
     }
 

@@ -2,18 +2,22 @@
 //!
 //! A death can swallow a wake-up that was meant for the living. So whoever waits for something without an owner also waits
 //! for the header's `deaths` word, and one of those waiters, the *sweeper*, wakes every 20 ms and asks after the members.
-//! The others sleep long. The sweeper's role is only a matter of cost: whoever comes by when a sweep is due makes it, and
-//! a sweeper that is stopped or dead loses the role to the next waiter that looks.
+//! Up to seven *deputies* wake a few times a second, to see that the sweeper does its work. All others sleep for seconds. The
+//! roles are only a matter of cost: whoever comes by when a sweep is due makes it, and a sweeper that is stopped or dead
+//! loses the role to the next waiter that looks.
 //!
 //! # Points of death
 //!
 //! | a sweeper dies | who mends it |
 //! |---|---|
-//! | asleep, in its role | the next waiter whose sleep ends sees that no sweep was made for long, and takes the role |
+//! | asleep, as the sweeper | the first deputy whose sleep ends sees that no sweep was made for long, and takes the role |
+//! | asleep, as a deputy | the sweep finds the death, frees the role, and wakes all, who take it |
+//! | with all its deputies, at one stroke | the first of the others whose sleep ends: within 6 s |
 //! | after it announced a death, before it freed the slot | the next sweep announces it again |
 //! | leaving its role, before it woke its heir | as asleep |
 
 use super::Inner;
+use crate::layout::header::ROLES;
 use crate::raw::{MemberId, Membership, Nap};
 use crate::sys::atomic::{AtomicU32, Ordering};
 use crate::sys::deadline::{Deadline, now};
@@ -26,15 +30,26 @@ const EVERY: u32 = 20;
 const OVERDUE: u32 = 100;
 /// How many members one sweep asks after. Asking costs up to 6 µs each when there are a thousand.
 const AT_ONCE: u32 = 32;
-/// How long the others sleep at the least, and how much longer at the most. A thousand of them wake 1,700 times a second.
-const LONG: Duration = Duration::from_millis(400);
-const SPREAD_MS: u32 = 400;
+/// How long a deputy sleeps at the least, in milliseconds, and how much longer at the most.
+const DEPUTY: (u32, u32) = (200, 200);
+/// How long the others sleep. A thousand of them wake 200 times a second.
+const OTHERS: (u32, u32) = (4000, 2000);
 /// How long everybody sleeps where the kernel can't wait for two words at once.
 const WITHOUT_WATCH: Duration = Duration::from_millis(50);
+
+/// A role that a waiting thread of this process has.
+struct Role {
+    index: usize,
+    me: MemberId,
+}
 
 impl Membership for Inner {
     fn is_alive(&self, id: MemberId) -> bool {
         self.is_me(id) || (id.slot() < self.geometry.max_members && self.is_held(id))
+    }
+
+    fn is_still(&self, id: MemberId) -> bool {
+        self.is_me(id)
     }
 
     fn deaths(&self) -> u32 {
@@ -60,14 +75,21 @@ impl Membership for Inner {
 impl Inner {
     fn watch(&self, word: &AtomicU32, expected: u32, deaths: u32, deadline: Deadline) -> Wake {
         let time = milliseconds();
-        self.sweep_if_due(time);
-        let role = self.take_role(time);
+        // Who can't ask the kernel must not hold the role, nor put off the next sweep, of those who can.
+        let able = self.can_ask();
+        // The role first: a sweep makes it look well kept.
+        let role = if able { self.take_role(time) } else { None };
+        if able {
+            self.sweep_if_due(time);
+        }
+        // Spread, so that many do not wake together.
+        let spread = |(least, more): (u32, u32)| least + now().subsec_micros() % more;
         let bound = match role {
-            Some(_) => Duration::from_millis(EVERY.into()),
-            // Spread, so that a thousand waiters do not wake together.
-            None => LONG + Duration::from_millis((now().subsec_micros() % SPREAD_MS).into()),
+            Some(Role { index: 0, .. }) => EVERY,
+            Some(_) => spread(DEPUTY),
+            None => spread(OTHERS),
         };
-        let until = deadline.min(Deadline::after(bound));
+        let until = deadline.min(Deadline::after(Duration::from_millis(bound.into())));
         let wake = futex::wait_either(
             word,
             expected,
@@ -76,10 +98,11 @@ impl Inner {
             until,
             WITHOUT_WATCH,
         );
-        if let Some(me) = role {
-            self.leave_role(me);
-            if wake == Wake::TimedOut && !deadline.has_passed() {
-                // Most likely this same thread sleeps again at once, and takes the role again.
+        if let Some(role) = role {
+            self.free_role(role.index, role.me);
+            let stays = wake == Wake::TimedOut && !deadline.has_passed() || wake == Wake::Watched;
+            if stays {
+                // This same thread is about to sleep again, and to take a role again.
                 self.sweep_if_due(milliseconds());
             } else {
                 // It goes its way; let one of the others look, and take the role.
@@ -89,25 +112,29 @@ impl Inner {
         wake
     }
 
-    /// Takes the sweeper's role if nobody has it, or if its holder does not do its work.
-    fn take_role(&self, time: u32) -> Option<MemberId> {
+    /// Takes the first role that nobody has; the sweeper's also if its holder does not do its work.
+    fn take_role(&self, time: u32) -> Option<Role> {
         let me = self.me_if_attached()?;
         let shared = self.shared();
-        let holder = shared.sweeper.load(Ordering::Relaxed);
-        if holder != 0 && time.wrapping_sub(shared.swept_at.load(Ordering::Relaxed)) < OVERDUE {
-            return None;
+        let overdue = time.wrapping_sub(shared.swept_at.load(Ordering::Relaxed)) >= OVERDUE;
+        for (index, role) in shared.roles.iter().enumerate() {
+            let holder = role.load(Ordering::Relaxed);
+            if holder != 0 && !(index == 0 && overdue) {
+                continue;
+            }
+            // Relaxed, here and below: a role guards nothing.
+            let taken =
+                role.compare_exchange(holder, me.bits(), Ordering::Relaxed, Ordering::Relaxed);
+            if taken.is_ok() {
+                return Some(Role { index, me });
+            }
         }
-        // Relaxed, here and below: the role guards nothing.
-        shared
-            .sweeper
-            .compare_exchange(holder, me.bits(), Ordering::Relaxed, Ordering::Relaxed)
-            .ok()
-            .map(|_| me)
+        None
     }
 
-    fn leave_role(&self, me: MemberId) {
-        let _ = self.shared().sweeper.compare_exchange(
-            me.bits(),
+    fn free_role(&self, index: usize, holder: MemberId) {
+        let _ = self.shared().roles[index].compare_exchange(
+            holder.bits(),
             0,
             Ordering::Relaxed,
             Ordering::Relaxed,
@@ -152,6 +179,7 @@ impl Inner {
             if self.is_held(owner) {
                 continue;
             }
+            (0..ROLES).for_each(|role| self.free_role(role, owner));
             if !announced {
                 announced = true;
                 self.announce_departure();

@@ -3,7 +3,6 @@
 use std::cell::UnsafeCell;
 use std::io;
 use std::ptr::NonNull;
-use std::sync::Once;
 use std::sync::atomic::{AtomicPtr, AtomicU32};
 
 /// A page of private memory that reads zero in a forked child (MADV_WIPEONFORK, Linux 4.14).
@@ -82,14 +81,20 @@ pub(crate) struct NoForks(());
 /// Keeps forks out. Between the `open` of the liveness description and its `close`, a forked child would inherit the
 /// description, and with it the power to keep a dead parent "alive" (one attach in ten, measured under constant forks).
 pub(crate) fn keep_forks_out() -> NoForks {
-    static REGISTER: Once = Once::new();
-    REGISTER.call_once(|| {
-        // SAFETY: the handlers only lock and unlock a static mutex. A failure (ENOMEM) leaves us without the
-        // protection, which is then the state before this crate existed: a rare late detection.
-        unsafe { libc::pthread_atfork(Some(lock), Some(unlock), Some(unlock)) };
-    });
     lock();
     NoForks(())
+}
+
+/// Runs before `main`, when there is one thread. Later would be too late: a fork that another thread began before the
+/// handlers were registered copies the mutex locked (or a `Once` half-run), and the child's first attach waits for ever.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static REGISTER: extern "C" fn() = register;
+
+extern "C" fn register() {
+    // SAFETY: the handlers only lock and unlock a static mutex. A failure (ENOMEM) leaves us without the
+    // protection, which is then the state before this crate existed: a rare late detection.
+    unsafe { libc::pthread_atfork(Some(lock), Some(unlock), Some(unlock)) };
 }
 
 impl Drop for NoForks {

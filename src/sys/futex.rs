@@ -10,6 +10,8 @@ use std::time::Duration;
 pub(crate) enum Wake {
     /// A waker chose this waiter.
     Woken,
+    /// A waker of the watched word chose this waiter ([`wait_either`] only).
+    Watched,
     /// The word did not hold the expected value, or a signal came, or the kernel cannot read the word: look again.
     Again,
     /// The deadline passed.
@@ -70,8 +72,7 @@ pub(crate) fn wait_either(
             return Wake::Woken;
         }
         if r == 1 {
-            // The watched word woke us, not our own.
-            return Wake::Again;
+            return Wake::Watched;
         }
         if !matches!(errno(), libc::ENOSYS | libc::EPERM) {
             return outcome(r);
@@ -188,7 +189,7 @@ mod tests {
     #[test]
     fn a_wake_on_either_word_ends_the_wait() {
         let words = [AtomicU32::new(0), AtomicU32::new(0)];
-        for (i, want) in [(0, Wake::Woken), (1, Wake::Again)] {
+        for (i, want) in [(0, Wake::Woken), (1, Wake::Watched)] {
             std::thread::scope(|s| {
                 let t = s.spawn(|| {
                     let far = Duration::from_secs(1000);

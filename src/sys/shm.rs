@@ -4,6 +4,7 @@ use crate::error::{Error, Place, Result};
 use std::ffi::CString;
 use std::fs::File;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -28,39 +29,64 @@ pub(crate) struct Plan<'a> {
 /// An open segment file, and how to open it again.
 #[derive(Debug)]
 pub(crate) struct SegmentFile {
-    file: File,
+    file: ManuallyDrop<File>,
     identity: (u64, u64),
     path: Option<PathBuf>,
+    /// Not yet at its place: `path` is a temporary name, removed on drop.
+    temporary: bool,
+}
+
+impl Drop for SegmentFile {
+    fn drop(&mut self) {
+        if let (true, Some(path)) = (self.temporary, &self.path) {
+            // It is ours alone, by O_EXCL; if it can't be removed, the first error is still the one to tell.
+            let _ = std::fs::remove_file(path);
+        }
+        // Closed behind our back, the number may be somebody else's descriptor by now: not ours to close.
+        if self.is_this(&self.file) {
+            // SAFETY: dropped once, here.
+            unsafe { ManuallyDrop::drop(&mut self.file) };
+        }
+    }
 }
 
 impl SegmentFile {
-    /// Makes `path`, complete, or fails with `AlreadyExists` or for want of room, leaving nothing.
-    pub(crate) fn create(path: &Path, plan: &Plan<'_>) -> Result<SegmentFile> {
-        // Only to fail early, before room is taken: what decides is the link below.
+    /// Makes a file that is complete but for its name, which [`publish`](Self::publish) gives it. In between the caller
+    /// does all that can fail, so that a failure leaves no name behind. `None`: not to be had in this way.
+    pub(crate) fn draft(path: &Path, plan: &Plan<'_>, named: bool) -> Result<Option<SegmentFile>> {
+        // Only to fail early, before room is taken: what decides is `publish`.
         if path.symlink_metadata().is_ok() {
             return Err(Error::AlreadyExists);
         }
-        if let Some(file) = unnamed_file(path)? {
-            plan.carry_out(&file)?;
-            if link(&file, path)? {
-                return SegmentFile::adopt(file, Some(path.to_path_buf()));
+        let made = if named {
+            let (temporary, file) = temporary_file(path)?;
+            let mut made = SegmentFile::adopt(file, Some(temporary))?;
+            made.temporary = true;
+            made
+        } else {
+            match unnamed_file(path)? {
+                // Without /proc it could neither be named nor opened again.
+                Some(file) if fd_link(&file).symlink_metadata().is_ok() => {
+                    SegmentFile::adopt(file, None)?
+                }
+                _ => return Ok(None),
             }
-        }
-        SegmentFile::create_and_rename(path, plan)
+        };
+        plan.carry_out(&made.file)?;
+        Ok(Some(made))
     }
 
-    /// For file systems without O_TMPFILE, and for systems without /proc.
-    fn create_and_rename(path: &Path, plan: &Plan<'_>) -> Result<SegmentFile> {
-        let (temporary, file) = temporary_file(path)?;
-        let made = plan
-            .carry_out(&file)
-            .and_then(|()| rename_if_free(&temporary, path));
-        if made.is_err() {
-            // It is ours alone, by O_EXCL; if it can't be removed, the first error is still the one to tell.
-            let _ = std::fs::remove_file(&temporary);
+    /// Gives the file its name; `AlreadyExists` if that is taken, `Ok(false)` where a draft without a name can't get one.
+    pub(crate) fn publish(&mut self, path: &Path) -> Result<bool> {
+        if self.temporary {
+            let temporary = self.path.as_ref().expect("a temporary name");
+            rename_if_free(temporary, path)?;
+        } else if !link(&self.file, path)? {
+            return Ok(false);
         }
-        made?;
-        SegmentFile::adopt(file, Some(path.to_path_buf()))
+        self.temporary = false;
+        self.path = Some(path.to_path_buf());
+        Ok(true)
     }
 
     /// A file without a name (a memfd), sealed so that nobody can change its length.
@@ -121,8 +147,9 @@ impl SegmentFile {
         }
         Ok(SegmentFile {
             identity: (m.dev(), m.ino()),
-            file,
+            file: ManuallyDrop::new(file),
             path,
+            temporary: false,
         })
     }
 
@@ -148,14 +175,16 @@ impl SegmentFile {
 
     /// A new open file description of this file.
     pub(crate) fn reopen(&self) -> io::Result<File> {
+        let mut error = None;
         if self.is_this(&self.file) {
-            let link = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-            match open_at(Path::new(&link), libc::O_RDWR | libc::O_CLOEXEC, 0) {
+            match open_at(&fd_link(&self.file), libc::O_RDWR | libc::O_CLOEXEC, 0) {
                 Ok(file) if self.is_this(&file) => return Ok(file),
-                _ => {}
+                Ok(_) => {}
+                Err(e) => error = Some(e),
             }
         }
-        self.open_by_path()
+        // What went wrong first says more (EACCES, EMFILE) than that there is no name to try.
+        self.open_by_path().map_err(|e| error.unwrap_or(e))
     }
 
     fn open_by_path(&self) -> io::Result<File> {
@@ -210,6 +239,10 @@ impl Plan<'_> {
 }
 
 fn allocate(file: &File, offset: u64, len: u64) -> Result<()> {
+    if len == 0 {
+        // fallocate would refuse.
+        return Ok(());
+    }
     loop {
         // Linux's own fallocate, not posix_fallocate: where a file system has none, glibc would write into each block.
         // SAFETY: the descriptor is open.
@@ -238,6 +271,15 @@ fn allocate(file: &File, offset: u64, len: u64) -> Result<()> {
 fn write_zeros(file: &File, mut offset: u64, len: u64) -> Result<()> {
     static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
     let end = offset + len;
+    let limit = file_size_limit();
+    if end > limit {
+        // Writing there would not fail, it would kill (SIGXFSZ).
+        return Err(Error::OutOfSpace {
+            requested: end,
+            available: limit,
+            place: Place::FileSizeLimit,
+        });
+    }
     while offset < end {
         let n = (end - offset).min(ZEROS.len() as u64) as usize;
         match file.write_all_at(&ZEROS[..n], offset) {
@@ -336,7 +378,7 @@ fn unnamed_file(path: &Path) -> Result<Option<File>> {
 
 /// Gives an unnamed file its name; `Ok(false)` where that can't be done by way of /proc.
 fn link(file: &File, path: &Path) -> Result<bool> {
-    let from = CString::new(format!("/proc/self/fd/{}", file.as_raw_fd())).expect("no NUL in it");
+    let from = c_string(&fd_link(file))?;
     let to = c_string(path)?;
     // SAFETY: both are C strings.
     let r = unsafe {
@@ -357,6 +399,11 @@ fn link(file: &File, path: &Path) -> Result<bool> {
         Some(libc::ENAMETOOLONG) => Err(Error::InvalidName),
         _ => Err(e.into()),
     }
+}
+
+/// Of the calling thread's table, not the process's: `/proc/self/fd` is empty once the main thread has ended.
+fn fd_link(file: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/thread-self/fd/{}", file.as_raw_fd()))
 }
 
 fn temporary_file(path: &Path) -> Result<(PathBuf, File)> {
@@ -416,16 +463,21 @@ mod tests {
         }
     }
 
+    fn by_rename(path: &Path, plan: &Plan<'_>) -> Result<SegmentFile> {
+        let mut made = SegmentFile::draft(path, plan, true)?.unwrap();
+        made.publish(path).map(|_| made)
+    }
+
     #[test]
     fn the_way_without_o_tmpfile_makes_the_same_file_and_leaves_nothing_else() {
         let dir = std::env::temp_dir().join(format!("commonhold-shm-{}", std::process::id()));
         std::fs::create_dir(&dir).unwrap();
         let path = dir.join("a");
-        let made = SegmentFile::create_and_rename(&path, &plan(b"head")).unwrap();
+        let made = by_rename(&path, &plan(b"head")).unwrap();
         assert_eq!(made.file().metadata().unwrap().len(), 8192);
         assert_eq!(&std::fs::read(&path).unwrap()[..4], b"head");
         assert!(matches!(
-            SegmentFile::create_and_rename(&path, &plan(b"other")),
+            by_rename(&path, &plan(b"other")),
             Err(Error::AlreadyExists)
         ));
         assert_eq!(&std::fs::read(&path).unwrap()[..4], b"head");

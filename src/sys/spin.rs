@@ -12,7 +12,6 @@ pub(crate) use modelled::Adaptive;
 
 #[cfg(not(commonhold_loom))]
 mod real {
-    use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::{Duration, Instant};
 
@@ -25,22 +24,33 @@ mod real {
 
     /// How many pauses the longest spin takes on this machine; 0 where there is only one CPU.
     fn longest() -> u32 {
-        static LONGEST_PAUSES: OnceLock<u32> = OnceLock::new();
-        *LONGEST_PAUSES.get_or_init(|| {
-            if std::thread::available_parallelism().is_ok_and(|n| n.get() == 1) {
-                return 0;
-            }
-            // The fastest of a few short runs: an interruption makes one longer, nothing makes one shorter.
-            const RUN: u32 = 64;
-            let run = || {
-                let start = Instant::now();
-                (0..RUN).for_each(|_| std::hint::spin_loop());
-                start.elapsed()
-            };
-            let fastest = (0..5).map(|_| run()).min().unwrap_or(LONGEST);
-            let pauses = LONGEST.as_nanos() * u128::from(RUN) / fastest.as_nanos().max(1);
-            pauses.clamp(64, 20_000) as u32
-        })
+        // Not a OnceLock: a child forked while another thread measures would wait for that thread for ever. Two that
+        // measure at once do no harm.
+        static LONGEST_PAUSES: AtomicU32 = AtomicU32::new(u32::MAX);
+        let known = LONGEST_PAUSES.load(Ordering::Relaxed);
+        if known != u32::MAX {
+            return known;
+        }
+        let measured = measure();
+        LONGEST_PAUSES.store(measured, Ordering::Relaxed);
+        measured
+    }
+
+    #[cold]
+    fn measure() -> u32 {
+        if std::thread::available_parallelism().is_ok_and(|n| n.get() == 1) {
+            return 0;
+        }
+        // The fastest of a few short runs: an interruption makes one longer, nothing makes one shorter.
+        const RUN: u32 = 64;
+        let run = || {
+            let start = Instant::now();
+            (0..RUN).for_each(|_| std::hint::spin_loop());
+            start.elapsed()
+        };
+        let fastest = (0..5).map(|_| run()).min().unwrap_or(LONGEST);
+        let pauses = LONGEST.as_nanos() * u128::from(RUN) / fastest.as_nanos().max(1);
+        pauses.clamp(64, 20_000) as u32
     }
 
     /// What a handle has learned about spinning.

@@ -6,7 +6,7 @@ use commonhold::{
 };
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicU64;
@@ -385,4 +385,21 @@ fn the_room_that_is_said_to_be_there_can_be_had_to_the_last_byte() {
         NO_ROOM_IN_SEGMENT
     );
     objects.work().unwrap();
+}
+
+#[test]
+#[ignore = "the name stays when the new file can't be attached"]
+fn a_process_without_descriptors_to_attach_a_new_segment_leaves_no_name() {
+    alone(|| {
+        let name = Name::new();
+        let next = File::open("/dev/null").unwrap().as_raw_fd();
+        // One more is allowed: for the file, and none for the lock that vouches for the member.
+        limit(libc::RLIMIT_NOFILE, next as u64 + 1);
+        refused!(
+            Segment::create(&name, 4096),
+            Error::Io(e) if e.raw_os_error() == Some(libc::EMFILE),
+            ["the operating system refused", "Too many open files"]
+        );
+        assert!(!name.exists());
+    });
 }
