@@ -123,8 +123,8 @@ impl fmt::Display for Error {
                 );
             }
             Error::NotASegment => {
-                "the file is not a commonhold segment (its first bytes are not the magic): choose another name or \
-                 directory, or remove the file if nothing else needs it"
+                "the file is not a commonhold segment (it is empty, or a link, a directory or another special file, or does \
+                 not begin with the magic): choose another name or directory, or remove the file if nothing else needs it"
             }
             Error::VersionMismatch => {
                 return write!(
@@ -205,7 +205,7 @@ impl fmt::Display for Error {
             Error::TooLarge { requested, limit } => {
                 return write!(
                     f,
-                    "too large: {requested} was asked for, and the limit is {limit}"
+                    "too large: {requested} was asked for, and the limit is {limit}: ask for less"
                 );
             }
             Error::Busy => {

@@ -34,6 +34,8 @@ enum Input<'a> {
         before: Vec<Patch<'a>>,
         during: Vec<Vec<Patch<'a>>>,
         same_handles: bool,
+        /// Which forms that may wait are used first; each time the next ones, because waiting takes long.
+        turn: u8,
     },
 }
 
@@ -94,9 +96,9 @@ impl Number {
                 slot,
                 flags,
             } => {
-                u64::from(flags) << 30
-                    | (u64::from(generation) % 8) << 10
-                    | u64::from(slot) % MEMBERS
+                (u64::from(flags) << 30)
+                    | ((u64::from(generation) % 8) << 10)
+                    | (u64::from(slot) % MEMBERS)
             }
         }
     }
@@ -339,11 +341,13 @@ fn told<R>(result: Result<R>) -> Option<R> {
     result.map_err(|e| assert!(!e.to_string().is_empty())).ok()
 }
 
-fn use_value<T: Plain + Debug>(v: &Value<T>, other: T) {
+fn use_value<T: Plain + Debug>(v: &Value<T>, other: T, turn: u8) {
     told(v.get());
     told(v.try_update(|_| ()));
     told(v.update_timeout(AT_ONCE, |x| *x));
-    told(v.wait_until_timeout(AT_ONCE, |_| false));
+    if turn.is_multiple_of(4) {
+        told(v.wait_until_timeout(AT_ONCE, |_| false));
+    }
     told(v.wait_until_timeout(AT_ONCE, |_| true));
     if told(v.try_set(other)).is_some() {
         // Nobody has the writers' lock: the forms that wait for ever do not.
@@ -378,7 +382,6 @@ macro_rules! use_lock {
 
 fn use_array<T: InPlace>(a: &Array<T>, item: T) {
     use_lock!(a, |items: &mut [T]| items.fill(item));
-    assert_eq!(a.is_empty(), a.len() == 0);
     assert!(matches!(a.get(a.len()), Err(Error::OutOfBounds { .. })));
     if let Ok(guard) = a.try_lock() {
         assert_eq!(guard.len(), a.len());
@@ -396,17 +399,18 @@ fn use_atomics<A: AtomicCell>(a: &Atomics<A>, touch: impl Fn(&A)) {
     a.iter().for_each(touch);
 }
 
-fn use_mutex<T: InPlace>(m: &Mutex<T>, condvar: Option<&Condvar>, value: T) {
+fn use_mutex<T: InPlace>(m: &Mutex<T>, condvar: Option<&Condvar>, value: T, turn: u8) {
     use_lock!(m, |x: &mut T| *x = value);
     let Some(condvar) = condvar else { return };
-    if let Ok(guard) = m.try_lock()
+    if turn % 4 == 1
+        && let Ok(guard) = m.try_lock()
         && let Some((guard, _)) = told(condvar.wait_timeout(guard, SOON))
     {
         told(condvar.wait_timeout_while(guard, AT_ONCE, |_| true));
     }
 }
 
-fn use_queue<T: Plain + Debug>(q: &Queue<T>, item: T, may_close: bool) {
+fn use_queue<T: Plain + Debug>(q: &Queue<T>, item: T, turn: u8, may_close: bool) {
     let mut items = Vec::new();
     assert!(q.len() <= q.capacity());
     q.is_empty();
@@ -415,11 +419,13 @@ fn use_queue<T: Plain + Debug>(q: &Queue<T>, item: T, may_close: bool) {
     told(q.try_recv());
     told(q.try_send(item));
     told(q.try_send_all(&[item, item]));
-    told(q.recv_timeout(AT_ONCE));
-    told(q.send_timeout(item, AT_ONCE));
     told(q.try_recv_many(&mut items, 2));
-    told(q.recv_many_timeout(&mut items, usize::MAX, AT_ONCE));
-    told(q.send_all_timeout(&[item, item, item], AT_ONCE));
+    match turn % 4 {
+        0 => drop(told(q.recv_timeout(AT_ONCE))),
+        1 => drop(told(q.send_timeout(item, AT_ONCE))),
+        2 => drop(told(q.recv_many_timeout(&mut items, usize::MAX, AT_ONCE))),
+        _ => drop(told(q.send_all_timeout(&[item, item, item], AT_ONCE))),
+    }
     assert!(items.len() <= q.capacity() + 2);
     if may_close {
         q.close();
@@ -431,7 +437,7 @@ fn use_queue<T: Plain + Debug>(q: &Queue<T>, item: T, may_close: bool) {
     }
 }
 
-fn use_all(seg: &Segment, file: &Outside, close: bool) {
+fn use_all(seg: &Segment, file: &Outside, turn: u8, close: bool) {
     assert!(seg.available() <= seg.capacity());
     assert!(seg.members().len() <= 1024);
     let objects = told(seg.objects());
@@ -446,21 +452,28 @@ fn use_all(seg: &Segment, file: &Outside, close: bool) {
         let mut kinds = objects.iter().flatten().filter(|o| o.name == name);
         // If the directory can't be listed, the object may yet be found, and be anything.
         let kind = kinds.next().map(|o| o.kind);
-        use_object(seg, file, name, kind, close);
+        use_object(seg, file, name, kind, turn, close);
     }
     create_some(seg, file);
 }
 
 /// Opens the object as each type that it may be, and as one that it is not.
-fn use_object(seg: &Segment, file: &Outside, name: &str, kind: Option<Kind>, close: bool) {
+fn use_object(
+    seg: &Segment,
+    file: &Outside,
+    name: &str,
+    kind: Option<Kind>,
+    turn: u8,
+    close: bool,
+) {
     let may_be = |k: Kind| kind.is_none_or(|kind| kind == k);
     told(Queue::<u8>::open(seg, name));
     if may_be(Kind::Value) {
         if let Some(v) = told(Value::<u64>::open(seg, name)) {
-            use_value(&v, 5);
+            use_value(&v, 5, turn);
         }
         if let Some(v) = told(Value::<bool>::open(seg, name)) {
-            use_value(&v, true);
+            use_value(&v, true, turn);
         }
     }
     if may_be(Kind::Array) {
@@ -498,21 +511,21 @@ fn use_object(seg: &Segment, file: &Outside, name: &str, kind: Option<Kind>, clo
     if may_be(Kind::Mutex) {
         let condvar = told(Condvar::open(seg, "condvar"));
         if let Some(m) = told(Mutex::<u64>::open(seg, name)) {
-            use_mutex(&m, condvar.as_ref(), 5);
+            use_mutex(&m, condvar.as_ref(), 5, turn);
         }
         if let Some(m) = told(Mutex::<[u8; 24]>::open(seg, name)) {
-            use_mutex(&m, condvar.as_ref(), [2; 24]);
+            use_mutex(&m, condvar.as_ref(), [2; 24], turn);
         }
     }
     if may_be(Kind::Queue) {
         if let Some(q) = told(Queue::<u64>::open(seg, name)) {
-            use_queue(&q, 6, close && !file.any_object_is_held());
+            use_queue(&q, 6, turn, close && !file.any_object_is_held());
         }
         if let Some(q) = told(Queue::<bool>::open(seg, name)) {
-            use_queue(&q, false, close && !file.any_object_is_held());
+            use_queue(&q, false, turn, close && !file.any_object_is_held());
         }
         if let Some(q) = told(Queue::<[u8; 24]>::open(seg, name)) {
-            use_queue(&q, [8; 24], close && !file.any_object_is_held());
+            use_queue(&q, [8; 24], turn, close && !file.any_object_is_held());
         }
     }
 }
@@ -550,7 +563,7 @@ fuzz_target!(|input: Input<'_>| {
         Input::Raw(bytes) => {
             let file = Outside::new(bytes);
             if let Some(seg) = open(&file) {
-                use_all(&seg, &file, true);
+                use_all(&seg, &file, 0, true);
             }
         }
         Input::Scribbled {
@@ -559,6 +572,7 @@ fuzz_target!(|input: Input<'_>| {
             before,
             during,
             same_handles,
+            mut turn,
         } => {
             let file = Outside::new(valid(shape));
             if let Some(by) = resize {
@@ -570,8 +584,8 @@ fuzz_target!(|input: Input<'_>| {
             }
             let Some(mut seg) = open(&file) else { return };
             let mut other = open(&file);
-            use_all(&seg, &file, during.is_empty());
-            for (i, patches) in during.iter().take(4).enumerate() {
+            use_all(&seg, &file, turn, during.is_empty());
+            for (i, patches) in during.iter().take(3).enumerate() {
                 for patch in patches {
                     file.apply(patch);
                 }
@@ -581,9 +595,10 @@ fuzz_target!(|input: Input<'_>| {
                         None => return,
                     }
                 }
-                use_all(&seg, &file, i + 1 == during.len());
+                turn = turn.wrapping_add(1);
+                use_all(&seg, &file, turn, i + 1 == during.len());
                 if let Some(other) = other.take() {
-                    use_all(&other, &file, false);
+                    use_all(&other, &file, turn, false);
                 }
             }
         }

@@ -179,6 +179,10 @@ impl<T: InPlace> Array<T> {
 
 /// Writes `items`, one after another, from `first` on.
 fn fill<T: InPlace>(first: NonNull<T>, items: impl ExactSizeIterator<Item = T>) {
+    if size_of::<T>() == 0 {
+        // There may be 2^63 of them, and nothing to write.
+        return;
+    }
     for (i, item) in items.enumerate() {
         // SAFETY: the object has room for as many items as its length says, which is the iterator's; nobody else knows of
         // it yet.

@@ -75,6 +75,17 @@ pub(crate) struct Described {
 }
 
 impl Entry {
+    /// Where the entry's object ends, if it says that there is one: without a look at the rest.
+    pub(crate) fn end(&self) -> Option<u64> {
+        // Acquire: as in `read`.
+        if self.state.load(Ordering::Acquire) == FREE {
+            return None;
+        }
+        let word = |at: usize| self.record[at / 8].load(Ordering::Relaxed);
+        word(std::mem::offset_of!(Record, offset))
+            .checked_add(word(std::mem::offset_of!(Record, size)))
+    }
+
     /// `None`: the entry is free.
     pub(crate) fn read(&self) -> Result<Option<Described>> {
         // Acquire: pairs with the Release in `publish`.

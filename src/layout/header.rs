@@ -6,7 +6,7 @@ use super::members::Slot;
 use crate::error::{Error, Result};
 use crate::raw::MemberId;
 use crate::raw::mutex::RawMutex;
-use crate::sys::atomic::{AtomicU32, AtomicU64};
+use crate::sys::atomic::AtomicU32;
 use crate::sys::map::InRegion;
 use bytemuck::{Pod, Zeroable};
 
@@ -139,14 +139,11 @@ fn limit(requested: u64, limit: u64) -> Result<()> {
 #[repr(C)]
 #[derive(Debug)]
 pub(crate) struct Shared {
-    /// Guards the directory's making of entries, and `allocated`.
+    /// Guards the making of entries in the directory.
     pub(crate) directory: RawMutex,
     /// The slot where the next member begins its search, so that a slot is not taken again too soon.
     pub(crate) next_slot: AtomicU32,
-    /// Bytes of the data area that belong to objects. Follows from the entries; who inherits the lock from the dead
-    /// counts it anew.
-    pub(crate) allocated: AtomicU64,
-    pub(super) reserved: [u64; 14],
+    pub(super) reserved: [u64; 15],
     /// Changes with each death or departure that somebody noticed. A futex word.
     pub(crate) deaths: AtomicU32,
     /// When the last sweep was, in milliseconds of CLOCK_MONOTONIC, modulo 2^32.

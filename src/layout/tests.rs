@@ -82,7 +82,6 @@ fn the_documented_layout_is_the_one_in_the_code() {
         Shared,
         directory,
         next_slot,
-        allocated,
         reserved,
         deaths,
         swept_at,

@@ -180,7 +180,9 @@ impl<T: Plain> Queue<T> {
             item = copy::judge(&self.load(at));
             1
         };
-        self.placed.control().try_recv(self.slots(), &call, take)?;
+        self.placed
+            .control()
+            .try_recv(self.slots(), &call, 1, take)?;
         item.ok_or(Error::Corrupt)
     }
 
@@ -193,16 +195,18 @@ impl<T: Plain> Queue<T> {
     /// and says how many.
     pub fn recv_many(&self, items: &mut Vec<T>, max: usize) -> Result<usize> {
         let call = self.placed.call(Deadline::NEVER)?;
-        self.recv_many_by(items, max, |take| {
-            self.placed.control().recv(self.slots(), &call, take)
+        self.recv_many_by(items, max, |max, take| {
+            self.placed.control().recv(self.slots(), &call, max, take)
         })
     }
 
     /// As [`recv_many`](Self::recv_many), without waiting; [`Empty`](Error::Empty) if there is nothing.
     pub fn try_recv_many(&self, items: &mut Vec<T>, max: usize) -> Result<usize> {
         let call = self.placed.call(Deadline::PASSED)?;
-        self.recv_many_by(items, max, |take| {
-            self.placed.control().try_recv(self.slots(), &call, take)
+        self.recv_many_by(items, max, |max, take| {
+            self.placed
+                .control()
+                .try_recv(self.slots(), &call, max, take)
         })
     }
 
@@ -214,8 +218,8 @@ impl<T: Plain> Queue<T> {
         timeout: Duration,
     ) -> Result<usize> {
         let call = self.placed.call(Deadline::after(timeout))?;
-        self.recv_many_by(items, max, |take| {
-            self.placed.control().recv(self.slots(), &call, take)
+        self.recv_many_by(items, max, |max, take| {
+            self.placed.control().recv(self.slots(), &call, max, take)
         })
     }
 
@@ -291,7 +295,7 @@ impl<T: Plain> Queue<T> {
             item = copy::judge(&self.load(at));
             1
         };
-        self.placed.control().recv(self.slots(), &call, take)?;
+        self.placed.control().recv(self.slots(), &call, 1, take)?;
         item.ok_or(Error::Corrupt)
     }
 
@@ -299,7 +303,7 @@ impl<T: Plain> Queue<T> {
         &self,
         items: &mut Vec<T>,
         max: usize,
-        recv: impl FnOnce(&mut dyn FnMut(u64, u64) -> u64) -> Result<u64>,
+        recv: impl FnOnce(u64, &mut dyn FnMut(u64, u64) -> u64) -> Result<u64>,
     ) -> Result<usize> {
         let max = max.min(self.capacity());
         if max == 0 {
@@ -308,17 +312,17 @@ impl<T: Plain> Queue<T> {
         // Before any lock is taken: this may allocate.
         items.reserve(max);
         let before = items.len();
-        let mut take = |at: u64, there: u64| {
-            for i in 0..there.min(max as u64) {
+        let mut take = |at: u64, n: u64| {
+            for i in 0..n {
                 match copy::judge(&self.load(at.wrapping_add(i))) {
                     Some(item) => items.push(item),
                     // It ends this batch; the next one begins with it, and is an error that takes it out.
                     None => return i.max(1),
                 }
             }
-            there.min(max as u64)
+            n
         };
-        recv(&mut take)?;
+        recv(max as u64, &mut take)?;
         match items.len() - before {
             0 => Err(Error::Corrupt),
             n => Ok(n),

@@ -19,7 +19,7 @@ use super::member::{Call, Membership};
 use super::mutex::{Heir, RawMutex, Took};
 use super::signal::{Ended, RawSignal};
 use crate::error::{Error, Result};
-use crate::sys::atomic::{AtomicU32, AtomicU64, Ordering, fence_after_rmw};
+use crate::sys::atomic::{AtomicU32, AtomicU64, LoadOwn, Ordering, fence_after_rmw};
 use crate::sys::deadline::Deadline;
 
 /// One end: its lock, its position, and its copy of the other end's.
@@ -101,7 +101,7 @@ impl RawQueue {
                 sent = self.send_now(capacity, call, wanted, &mut write)?;
                 Ok(sent != 0)
             },
-            || self.is_closed() || self.len_if_sane() != Some(capacity),
+            || self.is_closed() || self.difference() != capacity,
         )?;
         Ok(sent)
     }
@@ -121,13 +121,14 @@ impl RawQueue {
         }
     }
 
-    /// Receives 1 or more items, waiting for the first until the deadline: `read` gets the position of the first and how
-    /// many there are, copies some, and says how many (at least one).
+    /// Receives 1 to `wanted` items, waiting for the first until the deadline: `read` gets the position of the first and
+    /// how many to read, copies some of them, and says how many (at least one).
     #[inline]
     pub(crate) fn recv<M: Membership>(
         &self,
         capacity: u64,
         call: &Call<'_, M>,
+        wanted: u64,
         mut read: impl FnMut(u64, u64) -> u64,
     ) -> Result<u64> {
         let mut received = 0;
@@ -135,10 +136,10 @@ impl RawQueue {
             call,
             &self.idle.not_empty,
             || {
-                received = self.recv_now(capacity, call, &mut read)?;
+                received = self.recv_now(capacity, call, wanted, &mut read)?;
                 Ok(received != 0)
             },
-            || self.is_closed() || self.len_if_sane() != Some(0),
+            || self.is_closed() || self.difference() != 0,
         )?;
         Ok(received)
     }
@@ -149,9 +150,10 @@ impl RawQueue {
         &self,
         capacity: u64,
         call: &Call<'_, M>,
+        wanted: u64,
         read: impl FnMut(u64, u64) -> u64,
     ) -> Result<u64> {
-        match self.recv_now(capacity, call, read) {
+        match self.recv_now(capacity, call, wanted, read) {
             Ok(0) | Err(Error::Timeout | Error::WouldBlock) => Err(Error::Empty),
             other => other,
         }
@@ -236,12 +238,12 @@ impl RawQueue {
         if self.is_closed() {
             return Err(Error::Closed);
         }
-        // Relaxed, here and below: stored only by holders of the lock, which orders them.
-        let tail = end.position.load(Ordering::Relaxed);
-        let mut used = tail.wrapping_sub(end.other.load(Ordering::Relaxed));
+        let tail = end.position.load_own();
+        let mut used = tail.wrapping_sub(end.other.load_own());
         if used > capacity || capacity - used < wanted {
             // Acquire: pairs with the receivers' Release of `head`: they are done with the cells before it.
             let head = self.receivers.position.load(Ordering::Acquire);
+            // Relaxed: for holders of the lock only.
             end.other.store(head, Ordering::Relaxed);
             used = tail.wrapping_sub(head);
             if used > capacity {
@@ -269,14 +271,14 @@ impl RawQueue {
         &self,
         capacity: u64,
         call: &Call<'_, M>,
+        wanted: u64,
         mut read: impl FnMut(u64, u64) -> u64,
     ) -> Result<u64> {
         let end = &self.receivers;
         let held = end.lock(call)?;
-        // Relaxed, here and below: stored only by holders of the lock, which orders them.
-        let head = end.position.load(Ordering::Relaxed);
-        let mut filled = end.other.load(Ordering::Relaxed).wrapping_sub(head);
-        if filled == 0 || filled > capacity {
+        let head = end.position.load_own();
+        let mut filled = end.other.load_own().wrapping_sub(head);
+        if filled < wanted || filled > capacity {
             filled = self.refresh_tail(head, capacity)?;
             if filled == 0 && self.is_closed() {
                 // No send is under way once `closed` is seen, so this look is the last word.
@@ -289,7 +291,7 @@ impl RawQueue {
                 return Ok(0);
             }
         }
-        let count = read(head, filled).min(filled);
+        let count = read(head, filled.min(wanted)).min(filled);
         // Release: pairs with the Acquire in `send_now`: we are done with the cells.
         end.position
             .store(head.wrapping_add(count), Ordering::Release);
@@ -304,6 +306,7 @@ impl RawQueue {
     fn refresh_tail(&self, head: u64, capacity: u64) -> Result<u64> {
         // Acquire: pairs with the senders' Release of `tail`: the cells before it are filled.
         let tail = self.senders.position.load(Ordering::Acquire);
+        // Relaxed: for holders of the lock only.
         self.receivers.other.store(tail, Ordering::Relaxed);
         let filled = tail.wrapping_sub(head);
         if filled > capacity {
@@ -346,16 +349,16 @@ impl RawQueue {
 
     /// How many items there were a moment ago.
     pub(crate) fn len(&self, capacity: u64) -> u64 {
-        self.len_if_sane().unwrap_or(0).min(capacity)
+        self.difference().min(capacity)
     }
 
-    /// `None` when the two positions, read one after the other, contradict each other.
+    /// How far the ends are apart: more than the capacity if they moved while we looked, or were scribbled on.
     #[inline]
-    fn len_if_sane(&self) -> Option<u64> {
+    fn difference(&self) -> u64 {
         // Acquire, and `head` first: it never passes the `tail` that is read after it.
         let head = self.receivers.position.load(Ordering::Acquire);
         let tail = self.senders.position.load(Ordering::Acquire);
-        tail.checked_sub(head)
+        tail.wrapping_sub(head)
     }
 }
 

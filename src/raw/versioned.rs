@@ -17,7 +17,7 @@ use super::member::{Call, Membership};
 use super::mutex::{Heir, RawMutex};
 use super::signal::RawSignal;
 use crate::error::Result;
-use crate::sys::atomic::{AtomicU64, Ordering, fence, fence_after_rmw};
+use crate::sys::atomic::{AtomicU64, LoadOwn, Ordering, fence, fence_after_rmw};
 
 /// All zero: version 0, copy 0 current, unlocked.
 #[repr(C)]
@@ -68,8 +68,7 @@ impl RawVersioned {
     ) -> Result<R> {
         self.writer.lock(call, Heir::Inherits)?;
         let _unlock = UnlockOnDrop(&self.writer, call);
-        // Relaxed: only holders of the lock store it, and the lock orders them.
-        Ok(copy((self.version.load(Ordering::Relaxed) & 1) as usize))
+        Ok(copy((self.version.load_own() & 1) as usize))
     }
 
     /// Writes: `write` gets the numbers of the current copy and of the spare, and stores into the spare by relaxed atomic
@@ -81,8 +80,7 @@ impl RawVersioned {
     ) -> Result<R> {
         self.writer.lock(call, Heir::Inherits)?;
         let unlock = UnlockOnDrop(&self.writer, call);
-        // Relaxed: only holders of the lock store it, and the lock orders them.
-        let version = self.version.load(Ordering::Relaxed);
+        let version = self.version.load_own();
         // Pairs with the fence in `try_read`: the version is published before the spare is touched.
         fence(Ordering::Release);
         let current = (version & 1) as usize;

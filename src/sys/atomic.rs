@@ -8,6 +8,21 @@ pub(crate) use super::model::{AtomicU32, AtomicU64, fence};
 
 pub(crate) use core::sync::atomic::Ordering;
 
+/// A load by whoever alone may store now: the holder of the lock that guards the atomic's stores. Loom checks that no store
+/// is concurrent with it.
+pub(crate) trait LoadOwn<T> {
+    fn load_own(&self) -> T;
+}
+
+#[cfg(not(commonhold_loom))]
+impl LoadOwn<u64> for AtomicU64 {
+    #[inline]
+    fn load_own(&self) -> u64 {
+        // Relaxed: the lock orders the stores.
+        self.load(Ordering::Relaxed)
+    }
+}
+
 /// Orders all accesses before an atomic read-modify-write, which the caller has just made, before all accesses after
 /// this call (Linux calls it `smp_mb__after_atomic`).
 ///

@@ -258,7 +258,6 @@ fn scribbling_on_the_shared_words_does_not_disturb_those_who_wait() {
 }
 
 #[test]
-#[ignore = "a small `allocated` is believed"]
 fn a_new_object_is_never_put_upon_another_whatever_the_shared_words_say() {
     let name = Name::new();
     let seg = Segment::create(&name, 1 << 16).unwrap();

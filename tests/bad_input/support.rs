@@ -168,7 +168,8 @@ pub(crate) fn is_root() -> bool {
 /// Ends a test that can't be made here, and says why.
 macro_rules! skip {
     ($($why:tt)+) => {{
-        eprintln!("skipped: {}", format_args!($($why)+));
+        // Not by eprintln, which libtest keeps to itself.
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("skipped: {}\n", format_args!($($why)+)));
         return;
     }};
 }

@@ -54,11 +54,17 @@ fn call_until(index: usize, deadline: Deadline) -> Call<'static, Oracle> {
 /// its second, and so on until it has none left. Every order of accesses is tried that takes the processor from a thread
 /// against its will at most `preemptions` times (one time fewer under the futex that never sleeps: it has many more).
 fn explore(victims: &[usize], preemptions: usize, run: fn(Fate)) {
-    for (sleep, preemptions) in [
-        (Sleep::UntilWoken, preemptions),
-        (Sleep::Never, preemptions - 1),
+    explore_deeper(victims, preemptions, preemptions, run);
+}
+
+/// As [`explore`], with another limit for the runs without a death.
+fn explore_deeper(victims: &[usize], without: usize, preemptions: usize, run: fn(Fate)) {
+    let fewer = |n: usize| n.saturating_sub(1).max(1);
+    for (sleep, without, preemptions) in [
+        (Sleep::UntilWoken, without, preemptions),
+        (Sleep::Never, fewer(without), fewer(preemptions)),
     ] {
-        check(sleep, preemptions, Fate { victim: None }, run);
+        check(sleep, without, Fate { victim: None }, run);
         for &victim in victims {
             let mut points = 0;
             loop {

@@ -1,6 +1,6 @@
 //! The queue: each item once and in order, nobody forgotten, closed means drained.
 
-use super::{Fate, call, call_until, explore};
+use super::{Fate, call, call_until, explore, explore_deeper};
 use crate::error::{Error, Result};
 use crate::raw::Call;
 use crate::raw::queue::RawQueue;
@@ -34,7 +34,7 @@ impl<const N: usize> Ring<N> {
 
     fn recv(&self, call: &Call<'_, Oracle>) -> Result<u64> {
         let mut item = 0;
-        self.raw.recv(N as u64, call, |at, _| {
+        self.raw.recv(N as u64, call, 1, |at, _| {
             // SAFETY: loom checks that nobody else has access now.
             item = self.cells[at as usize % N].with(|c| unsafe { *c });
             1
@@ -57,7 +57,7 @@ impl<const N: usize> Ring<N> {
 
 #[test]
 fn what_a_sender_committed_arrives_once_and_in_order() {
-    explore(&[1], 2, |fate: Fate| {
+    explore_deeper(&[1], 2, 1, |fate: Fate| {
         let q = Ring::<1>::new();
         let sender = {
             let q = q.clone();
@@ -80,7 +80,7 @@ fn what_a_sender_committed_arrives_once_and_in_order() {
 
 #[test]
 fn a_receiver_that_dies_takes_at_most_the_item_in_its_hand() {
-    explore(&[1], 2, |fate: Fate| {
+    explore(&[1], 1, |fate: Fate| {
         let q = Ring::<2>::new();
         let receiver = {
             let q = q.clone();
@@ -116,7 +116,7 @@ fn a_receiver_that_dies_takes_at_most_the_item_in_its_hand() {
 
 #[test]
 fn a_receiver_that_dies_does_not_strand_a_sender_without_room() {
-    explore(&[1], 2, |fate: Fate| {
+    explore_deeper(&[1], 2, 1, |fate: Fate| {
         let q = Ring::<1>::new();
         q.send(&call(0), 1).unwrap();
         let receiver = {
@@ -149,7 +149,7 @@ fn a_receiver_that_dies_does_not_strand_a_sender_without_room() {
 #[test]
 fn one_that_gives_up_passes_the_wake_on() {
     // One receiver holds the lock, one is woken and gives up waiting for it, and one sleeps: it must not be forgotten.
-    explore(&[], 2, |_| {
+    explore(&[], 1, |_| {
         let q = Ring::<3>::new();
         let impatient = {
             let q = q.clone();
@@ -177,7 +177,7 @@ fn one_that_gives_up_passes_the_wake_on() {
 
 #[test]
 fn a_close_that_meets_a_send_loses_nothing_that_was_accepted() {
-    explore(&[1], 2, |fate: Fate| {
+    explore_deeper(&[1], 2, 1, |fate: Fate| {
         let q = Ring::<1>::new();
         let sender = {
             let q = q.clone();
