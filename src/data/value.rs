@@ -3,9 +3,9 @@
 use crate::error::{Error, Result};
 use crate::layout::fingerprint::Kind;
 use crate::plain::Plain;
-use crate::raw::Call;
-use crate::raw::signal::Ended;
+use crate::raw::signal::{Ended, FIRST_NAP};
 use crate::raw::versioned::RawVersioned;
+use crate::raw::{Call, Nap};
 use crate::segment::{Inner, Placed, Segment, Shape};
 use crate::sys::copy;
 use crate::sys::deadline::Deadline;
@@ -186,13 +186,16 @@ impl<T: Plain> Value<T> {
             }
         }
         spin.was_in_vain();
+        let mut nap = FIRST_NAP;
         loop {
             let ticket = raw.changed.register(call.members);
             if let Some(value) = look()? {
                 return Ok(value);
             }
-            if raw.changed.wait(&ticket, &call) == Ended::TimedOut {
-                return look()?.ok_or(Error::Timeout);
+            match raw.changed.wait(&ticket, &call, nap) {
+                Ended::Notified => {}
+                Ended::Death | Ended::Bound => nap = Nap::UntilDeath,
+                Ended::TimedOut => return look()?.ok_or(Error::Timeout),
             }
         }
     }

@@ -151,8 +151,8 @@ pub(crate) struct Shared {
     /// The slot where the next sweep begins.
     pub(crate) sweep_from: AtomicU32,
     pub(super) reserved_too: u32,
-    /// The members one of whose threads watches over the others' sleep: the first one sweeps, the others see that it
-    /// does. 0: nobody.
+    /// The members one of whose threads watches over the others' sleep: the first one sweeps, the second is its deputy,
+    /// six more are in reserve. 0: nobody.
     pub(crate) roles: [AtomicU32; ROLES],
     pub(super) reserved_three: [u64; 10],
 }

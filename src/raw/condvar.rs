@@ -2,9 +2,9 @@
 //!
 //! Fairness: none; whichever sleeper the kernel has queued first is woken first, and those that still spin are all woken.
 
-use super::member::{Call, Membership};
+use super::member::{Call, Membership, Nap};
 use super::mutex::{Heir, RawMutex};
-use super::signal::{Ended, RawSignal, Ticket};
+use super::signal::{Ended, FIRST_NAP, RawSignal, Ticket};
 use crate::error::Result;
 
 /// The word is that of [`RawSignal`]; all zero is a condition variable that nobody waits on.
@@ -49,12 +49,13 @@ impl RawCondvar {
             }
         }
         spin.was_in_vain();
+        let mut nap = FIRST_NAP;
         loop {
-            match self.signal.wait(ticket, call) {
+            match self.signal.wait(ticket, call, nap) {
                 Ended::Notified => return false,
                 // The dead may have been woken in our place: let the caller look.
                 Ended::Death => return false,
-                Ended::Bound => {}
+                Ended::Bound => nap = Nap::UntilDeath,
                 Ended::TimedOut => return true,
             }
         }

@@ -174,6 +174,11 @@ impl RawMutex {
             if is_free(word) {
                 match self.take_free(word, call.me, waited, heir) {
                     Ok(took) => {
+                        if took.is_err() && waited != 0 {
+                            // A wake may have chosen us, and whoever left the doubt may have known of no sleepers: then
+                            // nobody else would wake the others.
+                            futex::wake(&self.word, u32::MAX);
+                        }
                         if waited == 0 {
                             spin.paid();
                         }

@@ -15,9 +15,9 @@
 //! | receiving, after it | the item went to the dead; a sender that was to be woken is woken by the sweep |
 //! | closing, before the store of `closed` / after it | an open queue / a closed one |
 
-use super::member::{Call, Membership};
+use super::member::{Call, Membership, Nap};
 use super::mutex::{Heir, RawMutex, Took};
-use super::signal::{Ended, RawSignal};
+use super::signal::{Ended, FIRST_NAP, RawSignal};
 use crate::error::{Error, Result};
 use crate::sys::atomic::{AtomicU32, AtomicU64, LoadOwn, Ordering, fence_after_rmw};
 use crate::sys::deadline::Deadline;
@@ -191,6 +191,7 @@ impl RawQueue {
     ) -> Result<()> {
         let mut spin = call.spin.begin();
         let mut slept = false;
+        let mut nap = FIRST_NAP;
         loop {
             // Not even one attempt without a pause: see LOOK_PAUSE.
             while !slept && spin.pause(LOOK_PAUSE) {
@@ -213,9 +214,9 @@ impl RawQueue {
                 }
                 continue;
             }
-            match signal.wait(&ticket, call) {
+            match signal.wait(&ticket, call, nap) {
                 Ended::Notified => *notified = true,
-                Ended::Death | Ended::Bound => {}
+                Ended::Death | Ended::Bound => nap = Nap::UntilDeath,
                 Ended::TimedOut => return Err(Error::Timeout),
             }
             if attempt()? {

@@ -15,6 +15,7 @@
 use super::member::{Call, Membership, Nap};
 use crate::sys::atomic::{AtomicU32, Ordering, fence};
 use crate::sys::futex;
+use std::time::Duration;
 
 /// The signal word.
 ///
@@ -37,6 +38,9 @@ const WAITERS: u32 = 1;
 const SLEEPERS: u32 = 2;
 const STEP: u32 = 4;
 const COUNT: u32 = !(STEP - 1);
+
+/// How long a wait lasts before it takes part in the watch over deaths. Short waits are the rule, and cost least so.
+pub(crate) const FIRST_NAP: Nap = Nap::AtMost(Duration::from_millis(20));
 
 /// What the word said when its bearer registered.
 #[derive(Clone, Copy, Debug)]
@@ -80,45 +84,47 @@ impl RawSignal {
         }
     }
 
-    /// Waits until a notify that came after the ticket's registration.
-    pub(crate) fn wait<M: Membership>(&self, ticket: &Ticket, call: &Call<'_, M>) -> Ended {
+    /// Waits until a notify that came after the ticket's registration. `nap` is [`FIRST_NAP`] in the first wait for a thing, and
+    /// [`Nap::UntilDeath`] in those after it.
+    pub(crate) fn wait<M: Membership>(
+        &self,
+        ticket: &Ticket,
+        call: &Call<'_, M>,
+        nap: Nap,
+    ) -> Ended {
         // Acquire: pairs with the Release of the bump.
         let mut word = self.word.load(Ordering::Acquire);
-        loop {
+        let asleep = loop {
             if word & COUNT != ticket.count {
                 return Ended::Notified;
             }
             let asleep = word | WAITERS | SLEEPERS;
-            if word != asleep {
-                if let Err(now) =
-                    self.word
-                        .compare_exchange(word, asleep, Ordering::Relaxed, Ordering::Acquire)
-                {
-                    word = now;
-                    continue;
-                }
+            if word == asleep {
+                break asleep;
             }
-            if call.deadline.has_passed() {
-                return Ended::TimedOut;
+            match self
+                .word
+                .compare_exchange(word, asleep, Ordering::Relaxed, Ordering::Acquire)
+            {
+                Ok(_) => break asleep,
+                Err(now) => word = now,
             }
-            call.members.park(
-                &self.word,
-                asleep,
-                ticket.deaths,
-                Nap::UntilDeath,
-                call.deadline,
-            );
-            word = self.word.load(Ordering::Acquire);
-            if word & COUNT != ticket.count {
-                return Ended::Notified;
-            }
-            if call.members.deaths() != ticket.deaths {
-                return Ended::Death;
-            }
-            if !call.deadline.has_passed() {
-                return Ended::Bound;
-            }
+        };
+        if call.deadline.has_passed() {
+            return Ended::TimedOut;
         }
+        call.members
+            .park(&self.word, asleep, ticket.deaths, nap, call.deadline);
+        if self.has_moved(ticket) {
+            return Ended::Notified;
+        }
+        if call.members.deaths() != ticket.deaths {
+            return Ended::Death;
+        }
+        if call.deadline.has_passed() {
+            return Ended::TimedOut;
+        }
+        Ended::Bound
     }
 
     /// Looks whether a notify came after the registration, without sleeping.

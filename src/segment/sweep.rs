@@ -2,17 +2,19 @@
 //!
 //! A death can swallow a wake-up that was meant for the living. So whoever waits for something without an owner also waits
 //! for the header's `deaths` word, and one of those waiters, the *sweeper*, wakes every 20 ms and asks after the members.
-//! Up to seven *deputies* wake a few times a second, to see that the sweeper does its work. All others sleep for seconds. The
-//! roles are only a matter of cost: whoever comes by when a sweep is due makes it, and a sweeper that is stopped or dead
-//! loses the role to the next waiter that looks.
+//! The *deputy* wakes every 40 ms and six more a few times a second, to see that the sweeper does its work. All others sleep for
+//! seconds. The roles are only a matter of cost: whoever comes by when a sweep is due makes it, and a sweeper that is
+//! stopped or dead loses the role to the next waiter that looks. Who has waited for less than 20 ms sleeps on its own word
+//! alone and has no role, so that short waits disturb nobody.
 //!
 //! # Points of death
 //!
 //! | a sweeper dies | who mends it |
 //! |---|---|
-//! | asleep, as the sweeper | the first deputy whose sleep ends sees that no sweep was made for long, and takes the role |
-//! | asleep, as a deputy | the sweep finds the death, frees the role, and wakes all, who take it |
-//! | with all its deputies, at one stroke | the first of the others whose sleep ends: within 6 s |
+//! | asleep, as the sweeper | the deputy, when its sleep ends within 40 ms, sees that a sweep is due, and makes it |
+//! | asleep, as the deputy | the sweep finds the death, frees the role, and wakes all, who take it |
+//! | both at one stroke | one of the six more: within 400 ms |
+//! | all eight at one stroke | the first of the others whose sleep ends: within 6 s |
 //! | after it announced a death, before it freed the slot | the next sweep announces it again |
 //! | leaving its role, before it woke its heir | as asleep |
 
@@ -30,9 +32,11 @@ const EVERY: u32 = 20;
 const OVERDUE: u32 = 100;
 /// How many members one sweep asks after. Asking costs up to 6 µs each when there are a thousand.
 const AT_ONCE: u32 = 32;
-/// How long a deputy sleeps at the least, in milliseconds, and how much longer at the most.
-const DEPUTY: (u32, u32) = (200, 200);
-/// How long the others sleep. A thousand of them wake 200 times a second.
+/// How long the deputy sleeps, in milliseconds.
+const DEPUTY: u32 = 2 * EVERY;
+/// How long those with the other roles sleep at the least, in milliseconds, and how much longer at the most.
+const RESERVES: (u32, u32) = (200, 200);
+/// How long those without a role sleep. A thousand of them wake 200 times a second.
 const OTHERS: (u32, u32) = (4000, 2000);
 /// How long everybody sleeps where the kernel can't wait for two words at once.
 const WITHOUT_WATCH: Duration = Duration::from_millis(50);
@@ -86,7 +90,8 @@ impl Inner {
         let spread = |(least, more): (u32, u32)| least + now().subsec_micros() % more;
         let bound = match role {
             Some(Role { index: 0, .. }) => EVERY,
-            Some(_) => spread(DEPUTY),
+            Some(Role { index: 1, .. }) => DEPUTY,
+            Some(_) => spread(RESERVES),
             None => spread(OTHERS),
         };
         let until = deadline.min(Deadline::after(Duration::from_millis(bound.into())));

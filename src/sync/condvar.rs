@@ -25,7 +25,10 @@ unsafe impl InRegion for RawCondvar {}
 /// If a member died with the mutex, the waiter gets [`Err(Poisoned)`](crate::Error::Poisoned).
 ///
 /// # Fairness
-/// None.
+/// The kernel's: those that sleep are woken in the order in which they went to sleep, real-time threads first. One that still
+/// spins may be quicker.
+///
+/// A wait unlocks the mutex, and so declares a state sound that was got by `recover()`: mend it first.
 ///
 /// # Errors
 /// Those of [`Mutex::lock`](crate::Mutex::lock), when the mutex is locked again; the guard is gone then.

@@ -74,10 +74,12 @@ pub(crate) fn wait_either(
         if r == 1 {
             return Wake::Watched;
         }
-        if !matches!(errno(), libc::ENOSYS | libc::EPERM) {
-            return outcome(r);
+        match errno() {
+            libc::EAGAIN | libc::EINTR | libc::ETIMEDOUT => return outcome(r),
+            libc::ENOSYS | libc::EPERM => HAS_WAITV.store(false, Ordering::Relaxed),
+            // Out of memory, say: the plain wait below needs less.
+            _ => {}
         }
-        HAS_WAITV.store(false, Ordering::Relaxed);
     }
     wait(
         word,

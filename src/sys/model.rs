@@ -66,6 +66,7 @@ struct Kernel {
 struct Sleeper {
     address: usize,
     thread: loom::thread::ThreadId,
+    deadline: Deadline,
     ended: Option<futex::Wake>,
 }
 
@@ -118,7 +119,11 @@ fn point() -> bool {
 /// Lets every [`Deadline::SOON`] pass.
 pub(crate) fn pass_time() {
     KERNEL.late.store(true, Ordering::Release);
-    end_sleeps(|_| true, futex::Wake::TimedOut, usize::MAX);
+    end_sleeps(
+        |s| s.deadline.has_passed(),
+        futex::Wake::TimedOut,
+        usize::MAX,
+    );
 }
 
 pub(crate) fn time_has_passed() -> bool {
@@ -182,13 +187,15 @@ impl Membership for Oracle {
         table.push(Sleeper {
             address: word.address(),
             thread: me,
+            deadline,
             ended: None,
         });
         loop {
             table = KERNEL.turn.wait(table).unwrap();
             let at = table.iter().position(|s| s.thread == me).expect("ours");
             if let Some(why) = table[at].ended {
-                table.swap_remove(at);
+                // In order, as the kernel's queue is.
+                table.remove(at);
                 return why;
             }
         }

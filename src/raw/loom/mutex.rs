@@ -173,7 +173,7 @@ fn one_that_recovers_and_dies_leaves_the_doubt() {
 }
 
 #[test]
-fn one_that_gives_up_passes_the_wake_on() {
+fn one_that_is_woken_and_gives_up_leaves_the_next_wake_to_come() {
     explore(&[], 2, |_| {
         let g = Guarded::new();
         g.mutex.lock(&call(0), Heir::Refuses).unwrap();
@@ -188,15 +188,47 @@ fn one_that_gives_up_passes_the_wake_on() {
         };
         let patient = {
             let g = g.clone();
-            thread::spawn(move || {
-                g.count_once(2, Heir::Refuses).unwrap();
-            })
+            thread::spawn(move || g.count_once(2, Heir::Refuses).map(drop).unwrap())
         };
+        // This may wake the impatient one, but we are quicker to lock, and its time runs out.
+        g.mutex.unlock();
+        g.mutex.lock(&call(0), Heir::Refuses).unwrap();
         model::pass_time();
         g.mutex.unlock();
         impatient.join().unwrap();
         patient.join().unwrap();
-        assert_eq!(g.total(), 1);
+    });
+}
+
+#[test]
+fn a_panic_that_knows_of_no_sleepers_strands_none() {
+    explore(&[], 2, |_| {
+        let g = Guarded::new();
+        g.mutex.lock(&call(0), Heir::Refuses).unwrap();
+        let waiters = [1, 2].map(|i| {
+            let g = g.clone();
+            thread::spawn(move || match g.mutex.lock(&call(i), Heir::Refuses) {
+                Ok(_) => g.mutex.unlock(),
+                Err(e) => assert!(matches!(e, Error::Poisoned)),
+            })
+        });
+        // Between the swap of an unlock and its wake, somebody may lock without a word of those who sleep, and panic.
+        let panics = {
+            let g = g.clone();
+            thread::spawn(move || {
+                if g.mutex
+                    .try_lock(&model::Oracle, call(3).me, Heir::Refuses)
+                    .is_ok()
+                {
+                    g.mutex.unlock_poisoned();
+                }
+            })
+        };
+        g.mutex.unlock();
+        panics.join().unwrap();
+        for w in waiters {
+            w.join().unwrap();
+        }
     });
 }
 

@@ -147,10 +147,11 @@ fn a_receiver_that_dies_does_not_strand_a_sender_without_room() {
 }
 
 #[test]
-fn one_that_gives_up_passes_the_wake_on() {
-    // One receiver holds the lock, one is woken and gives up waiting for it, and one sleeps: it must not be forgotten.
-    explore(&[], 1, |_| {
-        let q = Ring::<3>::new();
+fn one_that_is_woken_and_gives_up_passes_the_wake_on() {
+    // One receiver holds the lock while the time passes, one was woken and gives up waiting for that lock, and one sleeps: it must
+    // not be forgotten.
+    explore(&[], 2, |_| {
+        let q = Ring::<2>::new();
         let impatient = {
             let q = q.clone();
             thread::spawn(move || match q.recv(&call_until(1, Deadline::SOON)) {
@@ -159,19 +160,66 @@ fn one_that_gives_up_passes_the_wake_on() {
                 Err(e) => panic!("{e}"),
             })
         };
-        let patient = [2, 3].map(|i| {
+        let patient = {
+            let q = q.clone();
+            thread::spawn(move || q.recv(&call(2)).map(drop))
+        };
+        q.send(&call(0), 1).unwrap();
+        q.send(&call(0), 2).unwrap();
+        let mine = q
+            .raw
+            .try_recv(2, &call_until(0, Deadline::PASSED), 1, |_, _| {
+                model::pass_time();
+                1
+            });
+        let mine = usize::from(mine.is_ok());
+        let theirs = impatient.join().unwrap();
+        if mine + theirs == 2 {
+            q.raw.close(&call(0)).unwrap();
+        }
+        assert_eq!(patient.join().unwrap().is_ok(), mine + theirs < 2);
+    });
+}
+
+#[test]
+fn a_batch_wakes_as_many_as_it_has_items_for() {
+    explore(&[], 2, |_| {
+        let q = Ring::<2>::new();
+        let receivers = [1, 2].map(|i| {
             let q = q.clone();
             thread::spawn(move || q.recv(&call(i)).unwrap())
         });
-        q.send(&call(0), 1).unwrap();
-        model::pass_time();
-        q.send(&call(0), 2).unwrap();
-        q.send(&call(0), 3).unwrap();
-        let taken = impatient.join().unwrap();
-        for p in patient {
-            p.join().unwrap();
+        let mut sent = 0;
+        while sent < 2 {
+            sent += q
+                .raw
+                .send(2, &call(0), 2 - sent, |at, n| {
+                    for i in at..at + n {
+                        // SAFETY: loom checks that nobody else has access now.
+                        q.cells[i as usize % 2].with_mut(|c| unsafe { *c = i });
+                    }
+                })
+                .unwrap();
         }
-        assert_eq!(q.raw.len(3), 1 - taken);
+        let mut got = receivers.map(|r| r.join().unwrap());
+        got.sort_unstable();
+        assert_eq!(got, [0, 1]);
+    });
+}
+
+#[test]
+fn a_close_frees_all_who_wait_for_room() {
+    explore(&[], 2, |_| {
+        let q = Ring::<1>::new();
+        q.send(&call(0), 1).unwrap();
+        let senders = [1, 2].map(|i| {
+            let q = q.clone();
+            thread::spawn(move || q.send(&call(i), 2))
+        });
+        q.raw.close(&call(0)).unwrap();
+        for s in senders {
+            assert!(matches!(s.join().unwrap(), Err(Error::Closed)));
+        }
     });
 }
 

@@ -1,9 +1,9 @@
 //! The versioned value: readings are whole, writes are not lost, and a dead writer leaves the old value or the new one.
 
 use super::{Fate, call, explore};
-use crate::raw::Membership;
 use crate::raw::signal::Ended;
 use crate::raw::versioned::RawVersioned;
+use crate::raw::{Membership, Nap};
 use crate::sys::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::sys::model::Oracle;
 use loom::sync::Arc;
@@ -109,10 +109,29 @@ fn one_who_waits_for_a_change_hears_of_it_or_of_the_death() {
                 _ if Oracle.deaths() > 0 => break 0,
                 _ => {}
             }
-            let ended = p.raw.changed.wait(&ticket, &call);
+            let ended = p.raw.changed.wait(&ticket, &call, Nap::UntilDeath);
             assert_ne!(ended, Ended::TimedOut);
         };
         let lived = writer.join().unwrap().is_some();
         assert!(seen == 7 || !lived && seen == 0);
+    });
+}
+
+#[test]
+fn a_reader_is_not_misled_by_the_second_of_two_writers() {
+    explore(&[], 3, |_| {
+        let p = Pair::new();
+        let reader = {
+            let p = p.clone();
+            thread::spawn(move || p.try_read())
+        };
+        let writer = {
+            let p = p.clone();
+            thread::spawn(move || p.add(1, 1))
+        };
+        p.add(2, 1);
+        writer.join().unwrap();
+        assert!(reader.join().unwrap().is_none_or(|seen| seen <= 2));
+        assert_eq!(p.try_read(), Some(2));
     });
 }
