@@ -141,15 +141,6 @@ impl<T: Item> Model<T> {
     }
 }
 
-/// The outcome of receiving a batch, which may be shorter than what is there: then the rest is still there.
-fn batch<T: Item>(model: &mut Model<T>, max: u8, got: &Result<Vec<T>, Error>) -> End<Vec<T>> {
-    let most = match got {
-        Ok(items) => items.len().clamp(1, usize::from(max).max(1)),
-        Err(_) => 1,
-    };
-    model.recv(most.min(max.into()))
-}
-
 fn check<R: Debug + PartialEq>(got: Result<R, Error>, want: End<R>, not_now: Error) {
     let same = match (&got, &want) {
         (Ok(got), End::Done(want)) => got == want,
@@ -257,20 +248,17 @@ fn step<T: Item>(
         Op::RecvMany(n) if model.gives() => {
             let got = q.recv_many(&mut items, n.into());
             let got = received(got, &items);
-            let want = batch(model, n, &got);
-            check(got, want, Error::Empty);
+            check(got, model.recv(n.into()), Error::Empty);
         }
         Op::RecvMany(n) | Op::TryRecvMany(n) => {
             let got = q.try_recv_many(&mut items, n.into());
             let got = received(got, &items);
-            let want = batch(model, n, &got);
-            check(got, want, Error::Empty);
+            check(got, model.recv(n.into()), Error::Empty);
         }
         Op::RecvManyTimeout(n) => {
             let got = q.recv_many_timeout(&mut items, n.into(), AT_ONCE);
             let got = received(got, &items);
-            let want = batch(model, n, &got);
-            check(got, want, Error::Timeout);
+            check(got, model.recv(n.into()), Error::Timeout);
         }
         Op::Iterate(n) => {
             // To the end only when there is one.
