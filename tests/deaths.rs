@@ -13,6 +13,7 @@ support::roles!(
     hold_array,
     hold_by_recover,
     wait_in_recv,
+    wait_in_recv_on_an_old_kernel,
     wait_on_condvar,
     write_half,
     wait_for_a_notify,
@@ -231,6 +232,67 @@ fn readers_killed_while_idle_in_recv_take_nothing_with_them() {
     assert_eq!(stage.queue.len(), 0);
     stage.queue.send(7).unwrap();
     assert_eq!(stage.queue.recv().unwrap(), 7);
+}
+
+/// Lets the kernel say of `futex_waitv` that it has no such call, as kernels before 5.16 do.
+fn wait_in_recv_on_an_old_kernel(args: &[String]) {
+    let rule = |code: u32, jt, jf, k| libc::sock_filter {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    };
+    let mut rules = [
+        // The number of the call is the first word.
+        rule(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        rule(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            0,
+            1,
+            libc::SYS_futex_waitv as u32,
+        ),
+        rule(
+            libc::BPF_RET | libc::BPF_K,
+            0,
+            0,
+            libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32,
+        ),
+        rule(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog {
+        len: rules.len() as u16,
+        filter: rules.as_mut_ptr(),
+    };
+    // SAFETY: plain system calls; the program is four rules that end.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        let filter = libc::SECCOMP_MODE_FILTER;
+        assert_eq!(
+            libc::prctl(libc::PR_SET_SECCOMP, filter, &raw const program),
+            0
+        );
+        assert_eq!(libc::syscall(libc::SYS_futex_waitv, 0, 0, 0, 0, 0), -1);
+    }
+    assert_eq!(
+        std::io::Error::last_os_error().raw_os_error(),
+        Some(libc::ENOSYS)
+    );
+    wait_in_recv(args);
+}
+
+#[test]
+fn deaths_are_found_without_futex_waitv_too() {
+    let stage = Stage::new();
+    for round in 0..3 {
+        let doomed = [(); 2].map(|()| stage.child("wait_in_recv_on_an_old_kernel"));
+        let mut survivor = stage.child("wait_in_recv_on_an_old_kernel");
+        doomed.into_iter().for_each(Child::kill);
+        stage.queue.send(round).unwrap();
+        eventually(LIMIT, "the survivor takes the item", || {
+            stage.queue.is_empty()
+        });
+        survivor.kill_only();
+    }
 }
 
 fn write_half(args: &[String]) {

@@ -14,7 +14,8 @@ support::roles!(
     consume,
     give,
     create_or_fail,
-    close_when_told
+    close_when_told,
+    add_by_descriptor
 );
 
 fn change(args: &[String]) {
@@ -274,6 +275,25 @@ fn an_anonymous_segment_is_shared_by_its_descriptor() -> Result<()> {
     drop(same);
     assert_eq!(seg.members().len(), 1);
     Ok(())
+}
+
+/// Attaches the segment behind its standard input, and adds one.
+fn add_by_descriptor(_args: &[String]) {
+    use std::os::fd::AsFd;
+    let fd = std::io::stdin().as_fd().try_clone_to_owned().unwrap();
+    let seg = Segment::from_fd(fd).unwrap();
+    let value = Value::<u32>::open(&seg, "value").unwrap();
+    value.update(|v| *v += 1).unwrap();
+}
+
+#[test]
+fn a_descriptor_is_all_that_another_program_needs() {
+    use std::os::fd::AsFd;
+    let seg = Segment::anonymous(1 << 16).unwrap();
+    let value = Value::create(&seg, "value", 1u32).unwrap();
+    let fd = seg.as_fd().try_clone_to_owned().unwrap();
+    Child::start_with_stdin("add_by_descriptor", &[], fd.into()).finish();
+    assert_eq!(value.get().unwrap(), 2);
 }
 
 #[test]

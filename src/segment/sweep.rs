@@ -14,7 +14,7 @@
 //! | asleep, as the sweeper | the deputy, when its sleep ends within 40 ms, sees that a sweep is due, and makes it |
 //! | asleep, as the deputy | the sweep finds the death, frees the role, and wakes all, who take it |
 //! | both at one stroke | one of the six more: within 400 ms |
-//! | all eight at one stroke | the first of the others whose sleep ends: within 6 s |
+//! | all eight at one stroke | the first of the others whose sleep ends: within 12 s |
 //! | after it announced a death, before it freed the slot | the next sweep announces it again |
 //! | leaving its role, before it woke its heir | as asleep |
 
@@ -36,8 +36,8 @@ const AT_ONCE: u32 = 32;
 const DEPUTY: u32 = 2 * EVERY;
 /// How long those with the other roles sleep at the least, in milliseconds, and how much longer at the most.
 const RESERVES: (u32, u32) = (200, 200);
-/// How long those without a role sleep. A thousand of them wake 200 times a second.
-const OTHERS: (u32, u32) = (4000, 2000);
+/// How long those without a role sleep. A thousand of them wake 100 times a second.
+const OTHERS: (u32, u32) = (8000, 4000);
 /// How long everybody sleeps where the kernel can't wait for two words at once.
 const WITHOUT_WATCH: Duration = Duration::from_millis(50);
 

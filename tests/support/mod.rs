@@ -43,7 +43,7 @@ pub fn role() -> Option<(String, Vec<String>)> {
 pub struct Child {
     process: std::process::Child,
     says: BufReader<ChildStdout>,
-    hears: ChildStdin,
+    hears: Option<ChildStdin>,
 }
 
 impl Child {
@@ -53,7 +53,17 @@ impl Child {
     }
 
     /// Starts by way of `command`, which gets the test binary's arguments after its own.
-    pub fn start_by(mut command: Command, role: &str, args: &[&str]) -> Child {
+    pub fn start_by(command: Command, role: &str, args: &[&str]) -> Child {
+        Child::start_from(command, role, args, Stdio::piped())
+    }
+
+    /// Starts with another standard input; it can't be [said](Self::say) anything.
+    pub fn start_with_stdin(role: &str, args: &[&str], stdin: Stdio) -> Child {
+        let exe = std::env::current_exe().unwrap();
+        Child::start_from(Command::new(exe), role, args, stdin)
+    }
+
+    fn start_from(mut command: Command, role: &str, args: &[&str], stdin: Stdio) -> Child {
         let mut process = command
             .args([
                 "--exact",
@@ -63,13 +73,13 @@ impl Child {
             ])
             .env(ROLE, role)
             .env(ARGS, args.join(&SEPARATOR.to_string()))
-            .stdin(Stdio::piped())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         Child {
             says: BufReader::new(process.stdout.take().unwrap()),
-            hears: process.stdin.take().unwrap(),
+            hears: process.stdin.take(),
             process,
         }
     }
@@ -97,7 +107,8 @@ impl Child {
 
     /// Ends a [`listen`] of the child.
     pub fn say(&mut self, word: &str) {
-        writeln!(self.hears, "{word}").unwrap();
+        let hears = self.hears.as_mut().expect("its standard input is ours");
+        writeln!(hears, "{word}").unwrap();
     }
 
     pub fn signal(&self, signal: i32) {
