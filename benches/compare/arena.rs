@@ -186,7 +186,7 @@ impl Plain {
         while !until() {
             looks += 1;
             std::hint::spin_loop();
-            if looks.is_multiple_of(4096) {
+            if looks % 4096 == 0 {
                 let failed = self.failed.0.load(Ordering::Acquire);
                 assert_eq!(failed, 0, "the other party failed");
                 // With one CPU for both, or on a busy machine, the other may be waiting for this one.

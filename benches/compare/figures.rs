@@ -1,14 +1,12 @@
 //! The figures: who takes part in each, and how one sample is taken.
 
-use crate::arena::{Arena, Cell};
-use crate::job::{Job, Side, Verb, Who, take_part};
+use crate::arena::Cell;
+use crate::context::{Context, each, job};
+use crate::job::{Verb, Who};
 use crate::locks::{Lock, STD_COND, with_lock};
-use crate::options::Options;
-use crate::party::{self, Second};
-use crate::{machine, queue, segments};
-use std::cell::RefCell;
+use crate::{machine, segments};
 use std::hint::black_box;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 type Goals = &'static [(&'static str, f64)];
 
@@ -34,67 +32,6 @@ pub(crate) struct Figure<'a> {
     pub(crate) contestants: Vec<Contestant<'a>>,
     /// How far ahead of a peer we mean to be; beside our own name, a bound on our figure itself.
     pub(crate) goals: Goals,
-}
-
-/// What samples are taken with.
-pub(crate) struct Context {
-    pub(crate) arena: Arena,
-    pub(crate) second: RefCell<Second>,
-    pub(crate) second_cpu: Option<usize>,
-    pub(crate) options: Options,
-}
-
-impl Context {
-    /// Both parties do it: two processes, or two threads for those who can't do better.
-    fn pair(&self, job: Job) -> f64 {
-        let duration = self.options.pair();
-        if job.who.in_threads() {
-            let arena = &self.arena;
-            let first = || take_part(arena, job, Side::First(duration));
-            let second = || {
-                take_part(arena, job, Side::Second);
-            };
-            return party::in_threads(arena, self.second_cpu, first, second);
-        }
-        let mut second = self.second.borrow_mut();
-        second.run(&self.arena, job, duration)
-    }
-
-    fn channel<T: queue::Item>(&self) -> f64 {
-        let (first, second) = queue::channel::<T>(&self.arena, self.options.pair());
-        party::in_threads(&self.arena, self.second_cpu, first, second)
-    }
-
-    /// Each peer does what it is for, or we don't time it.
-    pub(crate) fn check(&self) {
-        assert!(self.arena.robust.0.survives_its_owner(), "not robust");
-        for who in Who::LOCKS {
-            self.pair(job(Verb::Tally, who, 0, 0));
-        }
-        let before = self.arena.objects.narrow.get().expect("sound");
-        self.pair(job(Verb::Update, Who::Commonhold, 0, 0));
-        let after = self.arena.objects.narrow.get().expect("sound");
-        assert!(after > before, "no update was seen");
-        self.pair(job(Verb::Torn, Who::Commonhold, 0, 0));
-    }
-}
-
-fn job(verb: Verb, who: Who, a: u32, b: u32) -> Job {
-    Job { verb, who, a, b }
-}
-
-/// Calls `op` over and over. ns each.
-#[inline]
-fn each(duration: Duration, mut op: impl FnMut()) -> f64 {
-    let (mut n, start) = (0u64, Instant::now());
-    loop {
-        (0..1024).for_each(|_| op());
-        n += 1024;
-        let time = start.elapsed();
-        if time >= duration {
-            return time.as_nanos() as f64 / n as f64;
-        }
-    }
 }
 
 fn contestant<'a>(name: &'static str, sample: impl FnMut() -> f64 + 'a) -> Contestant<'a> {
@@ -159,9 +96,8 @@ fn pairwise<'a>(
 fn uncontended(cx: &Context) -> Figure<'_> {
     let sample = |who| {
         with_lock!(who, cx.arena, |lock| each(cx.options.solo(), || {
-            lock.with(|cell| {
-                black_box(cell);
-            });
+            // Something to protect; but nothing that makes the compiler forget what it knows of the lock.
+            lock.with(|cell| cell[0] = cell[0].wrapping_add(1));
         }))
     };
     let goals = &[
@@ -237,8 +173,9 @@ fn values(cx: &Context) -> Vec<Figure<'_>> {
         together(Verb::Read),
         &[("raw_sync", 5.0), ("commonhold, one party", 1.9)],
     );
-    let alone = move || 1e3 / get_narrow(Who::Commonhold);
-    let alone = contestant("commonhold, one party", alone);
+    let alone = contestant("commonhold, one party", || {
+        cx.pair(job(Verb::Read, Who::Commonhold, 1, 0)) / 1e6
+    });
     reading_together.contestants.push(alone);
     vec![
         solitary("Value<u64> get", get_narrow, &[("commonhold", 3.0)]),

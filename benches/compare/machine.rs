@@ -58,6 +58,45 @@ pub(crate) fn steps(time: Duration) -> u32 {
     (u128::from(STEPS) * time.as_nanos() / fastest.as_nanos().max(1)) as u32
 }
 
+/// Whether nothing but this runs just now.
+fn is_quiet() -> bool {
+    // Averages of load, and then how many run of how many there are.
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    load.split_whitespace()
+        .nth(3)
+        .is_none_or(|n| n.starts_with("1/"))
+}
+
+/// How long we are willing to wait for a quiet machine, and how many samples we took on another.
+pub(crate) struct Patience {
+    pub(crate) left: Duration,
+    pub(crate) samples: u32,
+    pub(crate) disturbed: u32,
+}
+
+impl Patience {
+    /// Takes a sample, again if other processes were seen before or after it.
+    pub(crate) fn sample(&mut self, mut sample: impl FnMut() -> f64) -> f64 {
+        self.samples += 1;
+        loop {
+            let start = Instant::now();
+            let before = is_quiet();
+            if !before && !self.left.is_zero() {
+                std::thread::sleep(Duration::from_millis(5));
+                self.left = self.left.saturating_sub(start.elapsed());
+                continue;
+            }
+            let result = sample();
+            let quiet = before && is_quiet();
+            if quiet || self.left.is_zero() {
+                self.disturbed += u32::from(!quiet);
+                return result;
+            }
+            self.left = self.left.saturating_sub(start.elapsed());
+        }
+    }
+}
+
 /// What the report says about the machine, name and content.
 pub(crate) fn describe(cpus: Option<[usize; 2]>) -> Vec<(&'static str, String)> {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();

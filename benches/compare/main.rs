@@ -5,6 +5,7 @@
 //! peer is checked before it is timed.
 
 mod arena;
+mod context;
 mod figures;
 mod job;
 mod locks;
@@ -15,14 +16,16 @@ mod queue;
 mod report;
 mod segments;
 
-use figures::Context;
+use context::Context;
+use machine::Patience;
 use options::{Options, USAGE};
 use std::cell::RefCell;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// No figure takes so long, in seconds: what does is stuck, and the alarm ends it.
-const STUCK: u32 = 120;
+const STUCK: u32 = 180;
 
 fn main() -> ExitCode {
     let mut args = std::env::args().skip(1).peekable();
@@ -62,6 +65,11 @@ fn run(options: Options) -> ExitCode {
 
     alarm();
     cx.check();
+    let mut patience = Patience {
+        left: Duration::ZERO,
+        samples: 0,
+        disturbed: 0,
+    };
     let mut outcomes = Vec::new();
     for mut figure in figures::all(&cx) {
         let wanted = cx.options.filter.as_deref().unwrap_or("");
@@ -70,9 +78,16 @@ fn run(options: Options) -> ExitCode {
         }
         alarm();
         progress(figure.name);
-        outcomes.push(report::Outcome::take(&mut figure, cx.options.rounds));
+        patience.left = Duration::from_secs(if cx.options.wait { 10 } else { 0 });
+        let rounds = cx.options.rounds;
+        outcomes.push(report::Outcome::take(&mut figure, rounds, &mut patience));
     }
     progress("");
+    let Patience {
+        samples, disturbed, ..
+    } = patience;
+    let quiet = format!("{disturbed} of {samples} samples taken while other processes ran");
+    facts.push(("quiet", quiet));
     print!("{}", report::table(&facts, &outcomes));
     if let Some(path) = &cx.options.json {
         if let Err(e) = std::fs::write(path, report::json(&facts, &outcomes)) {

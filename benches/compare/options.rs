@@ -12,6 +12,7 @@ FILTER         only the figures whose name contains it
 --quick        a few seconds in all: do the figures still come out?
 --full         the full run also without cargo bench
 --rounds N     as many rounds
+--wait         wait for moments in which nothing else runs, up to ten seconds a figure
 --json FILE    write all samples there, too
 ";
 
@@ -20,6 +21,7 @@ FILTER         only the figures whose name contains it
 pub(crate) struct Options {
     pub(crate) quick: bool,
     pub(crate) rounds: usize,
+    pub(crate) wait: bool,
     pub(crate) json: Option<PathBuf>,
     pub(crate) filter: Option<String>,
 }
@@ -27,13 +29,14 @@ pub(crate) struct Options {
 impl Options {
     /// Reads the arguments after the program's name.
     pub(crate) fn parse(mut args: impl Iterator<Item = String>) -> Result<Options, String> {
-        let (mut bench, mut quick, mut rounds) = (false, false, None);
+        let (mut bench, mut quick, mut wait, mut rounds) = (false, false, false, None);
         let (mut json, mut filter) = (None, None);
         while let Some(arg) = args.next() {
             match arg.as_str() {
                 // From `cargo bench`. Without it we were started by `cargo test --benches`, or by hand.
                 "--bench" | "--full" => bench = true,
                 "--quick" | "--test" => quick = true,
+                "--wait" => wait = true,
                 "--json" => json = Some(args.next().ok_or("--json needs a file")?.into()),
                 "--rounds" => {
                     let n = args.next().and_then(|n| n.parse().ok());
@@ -50,6 +53,7 @@ impl Options {
         Ok(Options {
             quick,
             rounds: rounds.unwrap_or(if quick { 3 } else { 11 }),
+            wait,
             json,
             filter,
         })

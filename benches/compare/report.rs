@@ -1,6 +1,7 @@
 //! Samples become medians, medians a table.
 
 use crate::figures::{Better, Figure};
+use crate::machine::Patience;
 use std::fmt::Write;
 
 /// A figure, taken.
@@ -14,14 +15,14 @@ pub(crate) struct Outcome {
 
 impl Outcome {
     /// Takes all samples, round by round; before that a round to warm up, which does not count.
-    pub(crate) fn take(figure: &mut Figure<'_>, rounds: usize) -> Outcome {
+    pub(crate) fn take(figure: &mut Figure<'_>, rounds: usize, patience: &mut Patience) -> Outcome {
         let contestants = &mut figure.contestants;
         let mut rows: Vec<_> = contestants.iter().map(|c| (c.name, Vec::new())).collect();
         let n = contestants.len();
         for round in 0..=rounds {
             // Each begins in its turn, so that none is always the one after the same other.
             for i in (0..n).map(|i| (i + round) % n) {
-                let sample = (contestants[i].sample)();
+                let sample = patience.sample(&mut contestants[i].sample);
                 if round > 0 {
                     rows[i].1.push(sample);
                 }
@@ -85,7 +86,7 @@ impl Outcome {
 }
 
 /// The first quartile, the median, and the third quartile.
-fn quartiles(samples: &[f64]) -> [f64; 3] {
+pub(crate) fn quartiles(samples: &[f64]) -> [f64; 3] {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
     let at = |share: f64| {

@@ -1,6 +1,7 @@
 //! Creating and attaching: ours, and the system calls that nobody can do without.
 
 use crate::machine;
+use crate::report::quartiles;
 use commonhold::Segment;
 use std::ffi::CString;
 use std::time::{Duration, Instant};
@@ -37,15 +38,16 @@ impl Drop for Named {
 
 /// Times `op` over and over, with `after`, untimed, between. µs each.
 fn each(duration: Duration, mut op: impl FnMut(), mut after: impl FnMut()) -> f64 {
-    let (mut time, mut n) = (Duration::ZERO, 0u32);
-    while time < duration {
-        let start = Instant::now();
+    let mut times = Vec::with_capacity(4096);
+    let start = Instant::now();
+    while start.elapsed() < duration {
+        let before = Instant::now();
         op();
-        time += start.elapsed();
-        n += 1;
+        times.push(before.elapsed().as_nanos() as f64);
         after();
     }
-    time.as_nanos() as f64 / 1e3 / f64::from(n)
+    // The median: one during which other processes had the CPU tells nothing.
+    quartiles(&times)[1] / 1e3
 }
 
 pub(crate) fn create(duration: Duration) -> f64 {

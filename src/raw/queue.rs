@@ -55,10 +55,6 @@ pub(crate) struct Idle {
     pub(crate) closed: AtomicU32,
 }
 
-/// Pauses between two looks of an end that found the queue full or empty: time for the other end to get ahead. Without
-/// it the two take turns over each item, four times slower.
-const LOOK_PAUSE: u32 = 64;
-
 /// How long a `try_` form waits for others at the same end. They hold its lock for the time of a copy, unless
 /// they are stopped or preempted.
 #[cfg(not(commonhold_loom))]
@@ -193,8 +189,8 @@ impl RawQueue {
         let mut slept = false;
         let mut nap = FIRST_NAP;
         loop {
-            // Not even one attempt without a pause: see LOOK_PAUSE.
-            while !slept && spin.pause(LOOK_PAUSE) {
+            // Not even the first look without a pause: the ends would take turns over each item, many times slower.
+            while !slept && spin.look_away() {
                 if worth_it() && attempt()? {
                     spin.paid();
                     return Ok(());

@@ -19,6 +19,8 @@ mod real {
     const LONGEST: Duration = Duration::from_micros(40);
     /// What remains of the longest spin, at the least, when spinning never pays: one part in this many.
     const LEAST_SHARE: u32 = 32;
+    /// How many times the longest spin looks, when it looks away in between.
+    const LOOKS: u32 = 50;
     /// One wait in this many spins to the full, to find out whether it pays again.
     const PROBE: u32 = 16;
 
@@ -118,6 +120,14 @@ mod real {
             true
         }
 
+        /// Pauses for about 0.8 µs: time for a peer that works to get well ahead, so that the two do not take turns over
+        /// every item. `false` when it is time to sleep.
+        #[inline]
+        pub(crate) fn look_away(&mut self) -> bool {
+            self.step = (longest() / LOOKS).max(1);
+            self.pause(self.step)
+        }
+
         /// What was waited for came while spinning: give the next wait as much again, and then some.
         pub(crate) fn paid(&self) {
             let next = self.spent.saturating_mul(4).max(longest() / LEAST_SHARE);
@@ -185,6 +195,9 @@ mod modelled {
 
     impl Spin {
         pub(crate) fn pause(&mut self, _longest_step: u32) -> bool {
+            false
+        }
+        pub(crate) fn look_away(&mut self) -> bool {
             false
         }
         pub(crate) fn paid(&self) {}
