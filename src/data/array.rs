@@ -135,6 +135,7 @@ impl<T: InPlace> Array<T> {
         let first = self.placed.data().cast::<T>();
         Locker {
             inner: self.placed.inner(),
+            member: self.placed.member(),
             raw: &self.placed.control().lock,
             spin: &self.placed.spin,
             data: NonNull::slice_from_raw_parts(first, self.len()),

@@ -71,6 +71,15 @@ impl RawMutex {
         }
     }
 
+    /// Locks if the lock is free, sound, and nobody waits.
+    #[inline]
+    pub(crate) fn lock_at_once(&self, me: MemberId) -> bool {
+        // Acquire: as in `lock`.
+        self.word
+            .compare_exchange(Self::FREE, me.bits(), Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+    }
+
     /// Locks, waiting until the call's deadline.
     #[inline]
     pub(crate) fn lock<M: Membership>(&self, call: &Call<'_, M>, heir: Heir) -> Result<Took> {
@@ -158,8 +167,13 @@ impl RawMutex {
         futex::wake(&self.word, 1);
     }
 
+    /// As [`lock`](Self::lock), after [`lock_at_once`](Self::lock_at_once) failed.
     #[cold]
-    fn lock_contended<M: Membership>(&self, call: &Call<'_, M>, heir: Heir) -> Result<Took> {
+    pub(crate) fn lock_contended<M: Membership>(
+        &self,
+        call: &Call<'_, M>,
+        heir: Heir,
+    ) -> Result<Took> {
         let mut spin = call.spin.begin();
         let mut naps = Naps::new();
         // WAITERS once we have slept: we can't know whether others still do, so the word must go on saying it.

@@ -300,6 +300,7 @@ impl RawQueue {
     }
 
     /// How many items stand behind `head`, by the senders' own word.
+    #[inline]
     fn refresh_tail(&self, head: u64, capacity: u64) -> Result<u64> {
         // Acquire: pairs with the senders' Release of `tail`: the cells before it are filled.
         let tail = self.senders.position.load(Ordering::Acquire);

@@ -101,6 +101,7 @@ impl RawVersioned {
 struct UnlockOnDrop<'a, M: Membership>(&'a RawMutex, &'a Call<'a, M>);
 
 impl<M: Membership> Drop for UnlockOnDrop<'_, M> {
+    #[inline]
     fn drop(&mut self) {
         if self.1.members.is_still(self.1.me) {
             self.0.unlock();

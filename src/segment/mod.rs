@@ -20,6 +20,7 @@ use crate::sys::map::Map;
 use crate::sys::shm::SegmentFile;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A region of shared memory, named or anonymous, that processes attach and keep typed objects in.
 ///
@@ -172,7 +173,14 @@ impl Inner {
     /// This process's name in claims. A forked child is made a member here, at its first operation.
     #[inline]
     pub(crate) fn me(&self) -> Result<MemberId> {
-        match self.me_if_attached() {
+        self.me_at(&self.page.get().member)
+    }
+
+    /// As [`me`](Self::me), for those who have kept where the name stands.
+    #[inline]
+    pub(crate) fn me_at(&self, member: &AtomicU32) -> Result<MemberId> {
+        // Relaxed: the id alone is used; nothing else is read by way of it.
+        match MemberId::from_private(member.load(Ordering::Relaxed)) {
             Some(id) => Ok(id),
             None => self.attach(),
         }

@@ -22,6 +22,7 @@ use crate::sys::map::InRegion;
 use crate::sys::spin::Adaptive;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 /// How long the maker of an object waits for another that is making one: it may be stopped, and then it is alive for ever.
@@ -73,6 +74,9 @@ pub(crate) struct Placed<R> {
     control: NonNull<R>,
     data: NonNull<u8>,
     len: usize,
+    /// Where this process's name stands, in the segment's fork page. Kept here because to go by way of the segment is two
+    /// more loads in a row, and none of them begins before the last locked instruction is done.
+    member: NonNull<AtomicU32>,
     /// What this handle has learned about spinning.
     pub(crate) spin: Adaptive,
     _control: PhantomData<R>,
@@ -160,6 +164,7 @@ impl<R: InRegion> Placed<R> {
             control: NonNull::from(control),
             data: NonNull::new(data).expect("a mapping is not at null"),
             len: d.fingerprint.len as usize,
+            member: NonNull::from(&inner.page.get().member),
             spin: Adaptive::new(),
             _control: PhantomData,
         })
@@ -188,12 +193,19 @@ impl<R: InRegion> Placed<R> {
         self.segment.inner()
     }
 
+    /// Where this process's name in claims stands; 0 in a forked child that is not a member yet.
+    #[inline]
+    pub(crate) fn member(&self) -> &AtomicU32 {
+        // SAFETY: the fork page is mapped as long as `segment` lives.
+        unsafe { self.member.as_ref() }
+    }
+
     #[inline]
     pub(crate) fn call(&self, deadline: Deadline) -> Result<Call<'_, Inner>> {
         let members = self.inner();
         Ok(Call {
             members,
-            me: members.me()?,
+            me: members.me_at(self.member())?,
             spin: &self.spin,
             deadline,
         })

@@ -9,11 +9,14 @@ use crate::sys::spin::Adaptive;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 /// What a handle needs to lock its lock: the same for all that lend a [`MutexGuard`].
 pub(crate) struct Locker<'a, T: ?Sized> {
     pub(crate) inner: &'a Inner,
+    /// Where this process's name stands.
+    pub(crate) member: &'a AtomicU32,
     pub(crate) raw: &'a RawMutex,
     pub(crate) spin: &'a Adaptive,
     /// Valid for as long as `inner` is mapped, and only used while the lock is held.
@@ -31,12 +34,16 @@ impl<T: ?Sized> Copy for Locker<'_, T> {}
 impl<'a, T: ?Sized> Locker<'a, T> {
     #[inline]
     pub(crate) fn lock(self) -> Result<MutexGuard<'a, T>> {
-        self.lock_until(Deadline::NEVER, Heir::Refuses)
+        let me = self.inner.me_at(self.member)?;
+        if !self.raw.lock_at_once(me) {
+            wait_for_ever(self.raw, self.inner, self.spin, me)?;
+        }
+        Ok(self.guard(me))
     }
 
     #[inline]
     pub(crate) fn try_lock(self) -> Result<MutexGuard<'a, T>> {
-        let me = self.inner.me()?;
+        let me = self.inner.me_at(self.member)?;
         self.raw.try_lock(self.inner, me, Heir::Refuses)?;
         Ok(self.guard(me))
     }
@@ -54,10 +61,15 @@ impl<'a, T: ?Sized> Locker<'a, T> {
 
     #[inline]
     fn lock_until(self, deadline: Deadline, heir: Heir) -> Result<MutexGuard<'a, T>> {
-        let me = self.inner.me()?;
+        let me = self.inner.me_at(self.member)?;
         let call = self.call(me, deadline);
         self.raw.lock(&call, heir)?;
         Ok(self.guard(me))
+    }
+
+    #[inline]
+    fn is_me(&self, id: MemberId) -> bool {
+        self.member.load(Ordering::Relaxed) == id.bits()
     }
 
     pub(crate) fn call(&self, me: MemberId, deadline: Deadline) -> Call<'a, Inner> {
@@ -79,6 +91,20 @@ impl<'a, T: ?Sized> Locker<'a, T> {
             _not_send: PhantomData,
         }
     }
+}
+
+/// What it needs comes in registers: a `Call`, or the `Locker`, would have to be written to memory before each lock, and a
+/// locked instruction waits for all earlier stores.
+#[cold]
+#[inline(never)]
+fn wait_for_ever(raw: &RawMutex, members: &Inner, spin: &Adaptive, me: MemberId) -> Result<()> {
+    let call = Call {
+        members,
+        me,
+        spin,
+        deadline: Deadline::NEVER,
+    };
+    raw.lock_contended(&call, Heir::Refuses).map(drop)
 }
 
 /// Access to what a lock protects; dropping it unlocks.
@@ -106,7 +132,7 @@ impl<'a, T: ?Sized> MutexGuard<'a, T> {
     /// Takes the guard apart; the lock stays held. `Err`: the guard was inherited across a fork, and holds nothing.
     pub(crate) fn into_locker(self) -> Result<(Locker<'a, T>, MemberId)> {
         let this = std::mem::ManuallyDrop::new(self);
-        if !this.locker.inner.is_me(this.me) {
+        if !this.locker.is_me(this.me) {
             return Err(Error::InvalidArgument(
                 "the guard was inherited across a fork: the lock is the parent's, lock it anew",
             ));
@@ -135,7 +161,7 @@ impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
 impl<T: ?Sized> Drop for MutexGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        if !self.locker.inner.is_me(self.me) {
+        if !self.locker.is_me(self.me) {
             // A forked child's copy: the parent holds the lock.
             return;
         }

@@ -113,6 +113,7 @@ impl<T: InPlace> Mutex<T> {
     fn locker(&self) -> Locker<'_, T> {
         Locker {
             inner: self.placed.inner(),
+            member: self.placed.member(),
             raw: self.placed.control(),
             spin: &self.placed.spin,
             data: self.placed.data().cast(),
