@@ -19,7 +19,8 @@ struct Reading {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let seg = Segment::open_or_create("thermometer", 1 << 16)?;
+    let name = std::env::args().nth(1).unwrap_or("thermometer".into());
+    let seg = Segment::open_or_create(&name, 1 << 16)?;
     let readings = Queue::<Reading>::open_or_create(&seg, "readings", 8)?;
     let (mut received, mut sum) = (0u32, 0.0);
     loop {
@@ -38,7 +39,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         n => println!("{n} readings, {:.2} °C on average", sum / f64::from(n)),
     }
     // A queue stays closed, so the next run needs a new one. Another consumer may have removed this one already.
-    match Segment::unlink("thermometer") {
+    match Segment::unlink(&name) {
         Ok(()) | Err(Error::NotFound) => Ok(()),
         Err(e) => Err(e.into()),
     }

@@ -5,6 +5,8 @@
 //! cargo run --example consumer        # in another; either may be first
 //! ```
 //!
+//! Both take the segment's name as an argument; the default is "thermometer".
+//!
 //! Kill the producer, also with `kill -9`: the consumer gets all that was sent, and waits for the next producer. Kill the
 //! consumer: readings wait in the queue, and the producer waits when it is full; the next consumer goes on with
 //! them. Only the reading that the dead consumer had in hand is gone.
@@ -23,7 +25,8 @@ struct Reading {
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let seg = Segment::open_or_create("thermometer", 1 << 16)?;
+    let name = std::env::args().nth(1).unwrap_or("thermometer".into());
+    let seg = Segment::open_or_create(&name, 1 << 16)?;
     let readings = Queue::<Reading>::open_or_create(&seg, "readings", 8)?;
     for number in 1..=20 {
         let celsius = 20.0 + (number as f32 / 3.0).sin();

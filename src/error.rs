@@ -33,7 +33,8 @@ pub enum Error {
     VersionMismatch,
     /// Bytes in the segment contradict each other: it was damaged, truncated, or scribbled on by a member.
     Corrupt,
-    /// The object exists, but it is of another kind, type or length than the caller asked for.
+    /// The object exists, but it is of another kind, type (by its name without the path, size and alignment) or length than
+    /// the caller asked for.
     TypeMismatch {
         /// The name of the object.
         name: String,
@@ -197,7 +198,7 @@ impl fmt::Display for Error {
                 "the deadline passed before the operation could be done; nothing was changed"
             }
             Error::Closed => {
-                "the queue is closed: no more items can be sent, and all that were sent have been received"
+                "the queue is closed: no more items can be sent (those that are still in it can be received)"
             }
             Error::Broken => {
                 "broken: a party of the barrier died or gave up; call reset() to use it again"

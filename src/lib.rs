@@ -37,7 +37,8 @@ pub use {
     sync::{Condvar, Mutex, MutexGuard, WaitTimeoutResult},
 };
 
-/// The crate whose traits say which types may live in a segment, for `#[derive]` and for its version.
+/// The crate whose traits say which types may live in a segment. For `#[derive]`, name it in your own Cargo.toml:
+/// `bytemuck = { version = "1", features = ["derive"] }`.
 pub use bytemuck;
 
 /// Under loom there is no layout.

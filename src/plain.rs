@@ -12,6 +12,10 @@
 /// `#[derive(Clone, Copy, NoUninit, CheckedBitPattern)] #[repr(C)]` (bytemuck's feature `derive`). References, pointers,
 /// `String`, `Vec` and `Box` are not: an address means nothing in another process.
 ///
+/// Two processes mean the same type if its name (without the path), size and alignment agree; anything else is a
+/// [`TypeMismatch`](crate::Error::TypeMismatch). The fields are not compared: a program in which they stand in another order
+/// opens the object and reads nonsense. Give a type that you change a new name, or the segment.
+///
 /// ```compile_fail
 /// fn plain<T: commonhold::Plain>() {}
 /// plain::<String>();
@@ -31,6 +35,10 @@ impl<T: bytemuck::CheckedBitPattern + bytemuck::NoUninit + Send + 'static> Plain
 /// [`AnyBitPattern`](bytemuck::AnyBitPattern): whatever bytes a peer leaves there are a valid value. That is: integers,
 /// floats, arrays of such, and your own types with `#[derive(Clone, Copy, Pod, Zeroable)] #[repr(C)]`. `bool`, `char`
 /// and enums are not, because not all bytes are one of them; use an integer.
+///
+/// Two processes mean the same type if its name (without the path), size and alignment agree; anything else is a
+/// [`TypeMismatch`](crate::Error::TypeMismatch). The fields are not compared: a program in which they stand in another order
+/// opens the object and reads nonsense. Give a type that you change a new name, or the segment.
 ///
 /// ```compile_fail
 /// fn in_place<T: commonhold::InPlace>() {}

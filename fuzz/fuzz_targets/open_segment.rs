@@ -440,17 +440,17 @@ fn use_queue<T: Plain + Debug>(q: &Queue<T>, item: T, turn: u8, may_close: bool)
 fn use_all(seg: &Segment, file: &Outside, turn: u8, close: bool) {
     assert!(seg.available() <= seg.capacity());
     assert!(seg.members().len() <= 1024);
-    let objects = told(seg.objects());
+    let objects = seg.objects();
     let mut names: Vec<&str> = NAMES.to_vec();
-    for object in objects.iter().flatten() {
+    for object in &objects {
         assert!(object.size <= seg.capacity());
         if !names.contains(&object.name.as_str()) {
             names.push(&object.name);
         }
     }
     for name in names {
-        let mut kinds = objects.iter().flatten().filter(|o| o.name == name);
-        // If the directory can't be listed, the object may yet be found, and be anything.
+        let mut kinds = objects.iter().filter(|o| o.name == name);
+        // What is not listed may yet be found, and be anything.
         let kind = kinds.next().map(|o| o.kind);
         use_object(seg, file, name, kind, turn, close);
     }

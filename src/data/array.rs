@@ -22,6 +22,12 @@ use std::time::Duration;
 /// # Errors
 /// [`OutOfBounds`](Error::OutOfBounds), and those of [`Mutex`](crate::Mutex).
 ///
+/// Making and finding: [`AlreadyExists`](crate::Error::AlreadyExists), [`NotFound`](crate::Error::NotFound),
+/// [`TypeMismatch`](crate::Error::TypeMismatch), [`InvalidName`](crate::Error::InvalidName),
+/// [`OutOfSpace`](crate::Error::OutOfSpace), [`TooManyObjects`](crate::Error::TooManyObjects),
+/// [`Corrupt`](crate::Error::Corrupt), and [`Timeout`](crate::Error::Timeout) if another process has been at making an object for
+/// 10 seconds (it may be stopped).
+///
 /// # Bytes
 /// 64, aligned up to `T`, and those of the items.
 ///
@@ -164,7 +170,8 @@ impl<T: InPlace> Array<T> {
         self.locker().recover()
     }
 
-    /// Whether a lock would find the array poisoned.
+    /// Whether the state is in doubt: since a holder's death was met (or a holder panicked), until a guard of
+    /// [`recover`](Self::recover) is dropped. A death that nobody has met yet does not count.
     pub fn is_poisoned(&self) -> bool {
         self.placed.control().lock.is_poisoned()
     }

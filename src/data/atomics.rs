@@ -53,9 +53,16 @@ cells!(
 /// # Fairness
 /// The processor's.
 ///
+/// # Errors
+/// Making and finding: [`AlreadyExists`](crate::Error::AlreadyExists), [`NotFound`](crate::Error::NotFound),
+/// [`TypeMismatch`](crate::Error::TypeMismatch), [`InvalidName`](crate::Error::InvalidName),
+/// [`OutOfSpace`](crate::Error::OutOfSpace), [`TooManyObjects`](crate::Error::TooManyObjects),
+/// [`Corrupt`](crate::Error::Corrupt), and [`Timeout`](crate::Error::Timeout) if another process has been at making an object for
+/// 10 seconds (it may be stopped).
+///
 /// # Bytes
-/// Those of the items, which stand side by side: counters that different processes change often are better 8
-/// apart (64 bytes), on cache lines of their own.
+/// Those of the items, which stand side by side: counters that different processes change often are better
+/// 128 bytes apart (16 `AtomicU64`s), on cache lines of their own.
 ///
 /// # Examples
 /// ```

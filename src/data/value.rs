@@ -18,7 +18,8 @@ unsafe impl InRegion for RawVersioned {}
 
 /// A value that is read without a lock, changed in one step, and whole whatever dies.
 ///
-/// Readers copy it out; they take no lock, write nothing, and are never delayed by a writer that is stopped or dead.
+/// Readers copy it out; as long as writers leave them a moment they take no lock and write nothing, and they are never delayed
+/// by a writer that is stopped or dead.
 /// Writers take turns. An update works on a private copy, writes it beside the current one, and publishes it by
 /// one store. `v.update(|n| *n += 1)` is what Python's `value.value += 1` is not: atomic.
 ///
@@ -32,6 +33,12 @@ unsafe impl InRegion for RawVersioned {}
 /// # Errors
 /// [`Corrupt`](Error::Corrupt): the bytes are not a `T`; a peer scribbled on them. [`set`](Self::set) mends it.
 /// [`WouldBlock`](Error::WouldBlock) and [`Timeout`](Error::Timeout) from the forms that are named so.
+///
+/// Making and finding: [`AlreadyExists`](crate::Error::AlreadyExists), [`NotFound`](crate::Error::NotFound),
+/// [`TypeMismatch`](crate::Error::TypeMismatch), [`InvalidName`](crate::Error::InvalidName),
+/// [`OutOfSpace`](crate::Error::OutOfSpace), [`TooManyObjects`](crate::Error::TooManyObjects),
+/// [`Corrupt`](crate::Error::Corrupt), and [`Timeout`](crate::Error::Timeout) if another process has been at making an object for
+/// 10 seconds (it may be stopped).
 ///
 /// # Bytes
 /// 16, aligned up to `T`, and twice those of `T` (each rounded up to 8 if more than 4). Made for values of up to a few
@@ -104,7 +111,7 @@ impl<T: Plain> Value<T> {
         }
     }
 
-    /// The value as it is now. Takes no lock.
+    /// The value as it is now. Takes no lock, unless writers overtake it again and again.
     #[inline]
     pub fn get(&self) -> Result<T> {
         let bits = match self.placed.control().try_read(|which| self.load(which)) {

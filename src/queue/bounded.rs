@@ -37,6 +37,12 @@ unsafe impl InRegion for RawQueue {}
 /// [`Timeout`](Error::Timeout) from the timed ones; [`Corrupt`](Error::Corrupt): a peer scribbled on an item (that
 /// item is gone, the next one is fine) or on the queue's positions.
 ///
+/// Making and finding: [`AlreadyExists`](crate::Error::AlreadyExists), [`NotFound`](crate::Error::NotFound),
+/// [`TypeMismatch`](crate::Error::TypeMismatch), [`InvalidName`](crate::Error::InvalidName),
+/// [`OutOfSpace`](crate::Error::OutOfSpace), [`TooManyObjects`](crate::Error::TooManyObjects),
+/// [`Corrupt`](crate::Error::Corrupt), and [`Timeout`](crate::Error::Timeout) if another process has been at making an object for
+/// 10 seconds (it may be stopped).
+///
 /// # Bytes
 /// 384, and those of an item for each (rounded up to 8 if more than 4, to a power of two if less).
 ///
@@ -112,7 +118,8 @@ impl<T: Plain> Queue<T> {
         self.send_by(Deadline::NEVER, &[item]).map(drop)
     }
 
-    /// Sends `item` if there is room; [`Full`](Error::Full) otherwise. Waits at most a millisecond for others that are sending.
+    /// Sends `item` if there is room; [`Full`](Error::Full) otherwise. Waits at most a millisecond for others that are sending;
+    /// if they take longer (stopped, preempted), it is `Full`, too.
     #[inline]
     pub fn try_send(&self, item: T) -> Result<()> {
         self.try_send_all(&[item]).map(drop)
@@ -171,7 +178,7 @@ impl<T: Plain> Queue<T> {
     }
 
     /// Receives an item if there is one; [`Empty`](Error::Empty) otherwise. Waits at most a millisecond for others that are
-    /// receiving.
+    /// receiving; if they take longer (stopped, preempted), it is `Empty`, too.
     #[inline]
     pub fn try_recv(&self) -> Result<T> {
         let call = self.placed.call(Deadline::PASSED)?;

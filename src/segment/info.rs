@@ -1,7 +1,6 @@
 //! What is in a segment, for people and tools.
 
 use super::Inner;
-use crate::error::Result;
 use crate::layout::fingerprint::Kind;
 use crate::raw::Membership;
 
@@ -48,20 +47,17 @@ impl Inner {
             .collect()
     }
 
-    pub(super) fn objects(&self) -> Result<Vec<Object>> {
-        let mut all = Vec::new();
-        for index in 0..self.geometry.max_objects {
-            if let Some(d) = self.entry(index).read()? {
-                self.check_place(&d)?;
-                all.push(Object {
-                    name: d.name,
-                    kind: d.fingerprint.kind,
-                    type_name: d.fingerprint.type_name,
-                    len: d.fingerprint.len as usize,
-                    size: d.size as usize,
-                });
-            }
-        }
-        Ok(all)
+    pub(super) fn objects(&self) -> Vec<Object> {
+        (0..self.geometry.max_objects)
+            .filter_map(|index| self.entry(index).read().ok().flatten())
+            .filter(|d| self.check_place(d).is_ok())
+            .map(|d| Object {
+                name: d.name,
+                kind: d.fingerprint.kind,
+                type_name: d.fingerprint.type_name,
+                len: d.fingerprint.len as usize,
+                size: d.size as usize,
+            })
+            .collect()
     }
 }

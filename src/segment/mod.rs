@@ -30,8 +30,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 ///
 /// # When a member dies
 /// A process that opens a segment becomes a *member* of it; the kernel vouches for its life, also across pid and mount
-/// namespaces. When it is killed, at whatever instruction, each object is left as its own page says. A process that
-/// dies while it creates a segment or an object leaves nothing: neither the name nor the room is taken.
+/// namespaces. (Opening a segment twice makes two members.) When it is killed, at whatever instruction, each object is left as its own page says. A process that
+/// dies while it creates a segment or an object leaves nothing: neither the name nor the room is taken. (On a file system
+/// without `O_TMPFILE` a hidden file `.commonhold-…` may stay.)
 ///
 /// # Forks
 /// A forked child may go on using all handles: it becomes a member of its own at its first operation. Guards that it
@@ -42,7 +43,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// [`InvalidName`](crate::Error::InvalidName), [`NotASegment`](crate::Error::NotASegment),
 /// [`VersionMismatch`](crate::Error::VersionMismatch), [`Corrupt`](crate::Error::Corrupt),
 /// [`PermissionDenied`](crate::Error::PermissionDenied), [`OutOfSpace`](crate::Error::OutOfSpace),
-/// [`TooManyMembers`](crate::Error::TooManyMembers); for the options also [`TooLarge`](crate::Error::TooLarge) and
+/// [`TooManyMembers`](crate::Error::TooManyMembers), [`Io`](crate::Error::Io) for what else the system refuses (a directory on an
+/// overlay file system, say); for the options also [`TooLarge`](crate::Error::TooLarge) and
 /// [`InvalidArgument`](crate::Error::InvalidArgument).
 ///
 /// # Examples
@@ -143,11 +145,9 @@ impl Segment {
         self.inner.members()
     }
 
-    /// What the segment holds, in no particular order.
-    ///
-    /// # Errors
-    /// [`Corrupt`](crate::Error::Corrupt) if the directory has been scribbled on.
-    pub fn objects(&self) -> Result<Vec<Object>> {
+    /// What the segment holds, in no particular order. Entries that have been scribbled on are left out; opening one is
+    /// [`Corrupt`](crate::Error::Corrupt).
+    pub fn objects(&self) -> Vec<Object> {
         self.inner.objects()
     }
 

@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 /// # }
 /// ```
 #[derive(Clone, Debug)]
-#[must_use = "options do nothing until create, open, open_or_create or anonymous is called"]
+#[must_use = "options do nothing until create, open, open_or_create, anonymous, from_fd or unlink is called"]
 pub struct SegmentOptions {
     capacity: u64,
     mode: u32,

@@ -33,6 +33,12 @@ unsafe impl InRegion for RawCondvar {}
 /// # Errors
 /// Those of [`Mutex::lock`](crate::Mutex::lock), when the mutex is locked again; the guard is gone then.
 ///
+/// Making and finding: [`AlreadyExists`](crate::Error::AlreadyExists), [`NotFound`](crate::Error::NotFound),
+/// [`TypeMismatch`](crate::Error::TypeMismatch), [`InvalidName`](crate::Error::InvalidName),
+/// [`OutOfSpace`](crate::Error::OutOfSpace), [`TooManyObjects`](crate::Error::TooManyObjects),
+/// [`Corrupt`](crate::Error::Corrupt), and [`Timeout`](crate::Error::Timeout) if another process has been at making an object for
+/// 10 seconds (it may be stopped).
+///
 /// # Bytes
 /// 4.
 ///

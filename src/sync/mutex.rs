@@ -21,8 +21,8 @@ unsafe impl InRegion for RawMutex {}
 /// # When a member dies
 /// If it held the lock, the value may be half-changed: the next [`lock`](Self::lock) (or `try_lock`, `lock_timeout`), and
 /// each one after it, gets [`Err(Poisoned)`](crate::Error::Poisoned), until somebody calls [`recover`](Self::recover),
-/// looks at the value, mends it, and drops the guard. A waiter finds out within milliseconds of the death (longer when the
-/// owner had much memory to give back: the kernel vouches for it until then). A stopped (SIGSTOP) owner is alive.
+/// looks at the value, and mends it. While the guard of `recover` is held the others wait; dropping it declares the value
+/// sound. A waiter finds out within about 20 ms of the death (longer when the owner had much memory to give back: the kernel vouches for it until then). A stopped (SIGSTOP) owner is alive.
 /// If it only waited, nothing.
 ///
 /// # Fairness
@@ -32,6 +32,12 @@ unsafe impl InRegion for RawMutex {}
 /// # Errors
 /// [`Poisoned`](crate::Error::Poisoned); [`WouldBlock`](crate::Error::WouldBlock) from `try_lock`;
 /// [`Timeout`](crate::Error::Timeout) from `lock_timeout`; in a forked child's first operation also those of attaching.
+///
+/// Making and finding: [`AlreadyExists`](crate::Error::AlreadyExists), [`NotFound`](crate::Error::NotFound),
+/// [`TypeMismatch`](crate::Error::TypeMismatch), [`InvalidName`](crate::Error::InvalidName),
+/// [`OutOfSpace`](crate::Error::OutOfSpace), [`TooManyObjects`](crate::Error::TooManyObjects),
+/// [`Corrupt`](crate::Error::Corrupt), and [`Timeout`](crate::Error::Timeout) if another process has been at making an object for
+/// 10 seconds (it may be stopped).
 ///
 /// # Bytes
 /// 4, aligned up to `T`, and those of `T`.
@@ -145,7 +151,8 @@ impl<T: InPlace> Mutex<T> {
         self.locker().recover()
     }
 
-    /// Whether a lock would find the mutex poisoned. A death that nobody has met yet does not count.
+    /// Whether the state is in doubt: since a holder's death was met (or a holder panicked), until a guard of
+    /// [`recover`](Self::recover) is dropped. A death that nobody has met yet does not count.
     pub fn is_poisoned(&self) -> bool {
         self.placed.control().is_poisoned()
     }

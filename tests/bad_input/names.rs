@@ -91,7 +91,7 @@ fn bad_names_of_objects_are_refused_by_every_verb_of_every_kind() {
             }
         }
     }
-    assert!(seg.objects().unwrap().is_empty());
+    assert!(seg.objects().is_empty());
 }
 
 #[test]
@@ -109,5 +109,5 @@ fn unusual_names_of_objects_are_fine() {
             ALREADY_EXISTS
         );
     }
-    assert_eq!(seg.objects().unwrap().len(), names.len());
+    assert_eq!(seg.objects().len(), names.len());
 }

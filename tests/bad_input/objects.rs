@@ -64,7 +64,7 @@ fn an_object_opened_as_another_kind_is_refused_with_both_kinds() {
             is_mismatch(opened, &object, asked.described, made.described);
         }
     }
-    assert_eq!(seg.objects().unwrap().len(), OPENERS.len());
+    assert_eq!(seg.objects().len(), OPENERS.len());
 }
 
 mod wide {
@@ -228,10 +228,9 @@ fn each_corrupted_byte_of_a_directory_entry_is_noticed_or_harmless() {
                     // Reserved, or behind the end of a name.
                     _ => assert!(opened.is_ok(), "{context}: {opened:?}"),
                 }
-                match seg.objects() {
-                    Ok(all) => assert!(all.len() >= 6, "{context}"),
-                    failed => refused!(failed, Error::Corrupt, CORRUPT, "{context}"),
-                }
+                // The damaged entry is listed or not; the others are.
+                let listed = seg.objects().len();
+                assert!((6..=7).contains(&listed), "{context}: {listed}");
                 put(&file, entry, &good);
             }
         }
@@ -248,7 +247,7 @@ fn a_directory_full_of_ones_is_corrupt_and_living_handles_go_on() {
     let file = name.file();
     let entries_at = u64::from_ne_bytes(take(&file, 48));
     put(&file, entries_at, &[0xFF; 128 * 256]);
-    refused!(seg.objects(), Error::Corrupt, CORRUPT);
+    assert_eq!(seg.objects(), []);
     refused!(Value::<u64>::open(&seg, "value"), Error::Corrupt, CORRUPT);
     refused!(Value::create(&seg, "new", 1u64), Error::Corrupt, CORRUPT);
     refused!(
@@ -292,7 +291,11 @@ fn an_object_that_says_it_stands_outside_the_data_is_corrupt() {
             CORRUPT,
             "offset {offset:#x}"
         );
-        refused!(seg.objects(), Error::Corrupt, CORRUPT, "offset {offset:#x}");
+        let listed = seg.objects();
+        assert!(
+            listed.iter().all(|o| o.name != "value"),
+            "offset {offset:#x}"
+        );
         Mutex::<u64>::open(&seg, "mutex").expect("the others are as they were");
     }
     put(&file, entry + 16, &good);

@@ -112,7 +112,7 @@ fn a_file_system_without_room_for_an_object_is_said_at_its_creation_and_nothing_
                 NO_ROOM_IN_FILE_SYSTEM
             );
             assert_eq!(seg.available(), available);
-            assert_eq!(seg.objects().unwrap().len(), 7);
+            assert_eq!(seg.objects().len(), 7);
         }
         // Not one page more: whatever was created can be used to its last byte, and attached.
         let filler = File::create(dir.0.join("filler")).unwrap();
@@ -367,7 +367,7 @@ fn an_object_beyond_the_capacity_is_refused_with_both_numbers() {
         NO_ROOM_IN_SEGMENT
     );
     assert_eq!(seg.available(), available);
-    assert_eq!(seg.objects().unwrap().len(), 6);
+    assert_eq!(seg.objects().len(), 6);
     objects.work().unwrap();
 }
 
