@@ -13,6 +13,8 @@ support::roles!(
     hold_array,
     hold_by_recover,
     wait_in_recv,
+    wait_in_eight_threads,
+    take_for_ever,
     wait_in_recv_on_an_old_kernel,
     wait_on_condvar,
     write_half,
@@ -232,6 +234,59 @@ fn readers_killed_while_idle_in_recv_take_nothing_with_them() {
     assert_eq!(stage.queue.len(), 0);
     stage.queue.send(7).unwrap();
     assert_eq!(stage.queue.recv().unwrap(), 7);
+}
+
+fn wait_in_eight_threads(args: &[String]) {
+    let stage = Stage::open(&args[0]);
+    std::thread::scope(|s| {
+        for _ in 0..8 {
+            s.spawn(|| stage.queue.recv());
+        }
+        tell("ready");
+        wait_to_be_killed();
+    });
+}
+
+fn take_for_ever(args: &[String]) {
+    let stage = Stage::open(&args[0]);
+    tell("ready");
+    while stage.queue.recv().is_ok() {}
+}
+
+/// How many of the roles of the watch over deaths the process has (`docs/layout.md`: Shared, roles).
+fn roles_of(stage: &Stage, pid: u32) -> usize {
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::FileExt;
+    let file: std::fs::File = stage.seg.as_fd().try_clone_to_owned().unwrap().into();
+    let mut header = vec![0; 8192];
+    file.read_exact_at(&mut header, 0).unwrap();
+    let word = |at: usize| u32::from_ne_bytes(header[at..at + 4].try_into().unwrap());
+    (0..8)
+        .map(|role| word(128 + 144 + 4 * role))
+        .filter(|holder| *holder != 0)
+        .filter(|holder| word(4096 + 64 * (holder % 1024) as usize + 4) == pid)
+        .count()
+}
+
+#[test]
+fn a_process_of_many_waiting_threads_takes_not_the_whole_watch_with_it() {
+    for round in 0..5 {
+        let stage = Stage::new();
+        let many = stage.child("wait_in_eight_threads");
+        eventually(LIMIT, "it watches", || roles_of(&stage, many.pid()) > 0);
+        let survivors = [(); 3].map(|()| stage.child("take_for_ever"));
+        for s in &survivors {
+            eventually(LIMIT, "they watch", || roles_of(&stage, s.pid()) > 0);
+        }
+        assert!(roles_of(&stage, many.pid()) <= 2);
+        // A stopped process swallows wake-ups, and then it dies.
+        many.signal(libc::SIGSTOP);
+        stage.queue.send(round).unwrap();
+        many.kill();
+        eventually(LIMIT, "a survivor takes the item", || {
+            stage.queue.is_empty()
+        });
+    }
 }
 
 /// Lets the kernel say of `futex_waitv` that it has no such call, as kernels before 5.16 do.

@@ -213,6 +213,14 @@ impl RawQueue {
             match signal.wait(&ticket, call, nap) {
                 Ended::Notified => *notified = true,
                 Ended::Death | Ended::Bound => nap = Nap::UntilDeath,
+                // A notifier may have died before it notified: look once more.
+                Ended::TimedOut if worth_it() => {
+                    return if attempt()? {
+                        Ok(())
+                    } else {
+                        Err(Error::Timeout)
+                    };
+                }
                 Ended::TimedOut => return Err(Error::Timeout),
             }
             if attempt()? {

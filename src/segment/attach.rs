@@ -150,8 +150,9 @@ impl Drop for Inner {
         // SAFETY: this process stored the page when it attached (a child would read null), and drops once.
         unsafe { liveness::release(page) };
         // Claims that this process still has, by guards that were forgotten, are a dead member's from here on.
-        // Nobody is woken for it: who leaves in order has no call under way that could have swallowed a wake-up, and waiters
-        // for a forgotten guard's lock ask after its owner when their sleep ends.
+        // Nobody is woken for it (a thousand sleepers at each detach would cost too much): who leaves in order has no call under way
+        // that could have swallowed a wake-up, and waiters for a forgotten guard's lock ask after its owner when their
+        // sleep ends.
         self.shared().deaths.fetch_add(1, Ordering::Release);
         let claim = self.claim(id.slot());
         if claim.owner(id.slot()) == Some(id) {

@@ -7,8 +7,8 @@
 //! | before the entry's state is stored | room that belongs to nobody, and the directory's lock | the next creator takes the lock over, and uses the room |
 //! | after it | an object, and the lock | the next creator takes the lock over |
 //!
-//! What room is taken follows from the entries alone, so that storing an entry's state is the one publication, and no word in
-//! the region can make two objects share a place. It costs a look at each entry: some 5 ns each, for each object made.
+//! What room is taken follows from the entries alone, so that storing an entry's state is the one publication, and no word but
+//! an entry's own can make two objects share a place. It costs a look at each entry: some 5 ns each, for each object made.
 
 use super::{Inner, Segment};
 use crate::error::{Error, Place, Result};

@@ -12,11 +12,13 @@
 //! | a sweeper dies | who mends it |
 //! |---|---|
 //! | asleep, as the sweeper | the deputy, when its sleep ends within 40 ms, sees that a sweep is due, and makes it |
+//! | asleep, with several threads | as one: of a process's threads at most one is sweeper or deputy, and one in reserve |
 //! | asleep, as the deputy | the sweep finds the death, frees the role, and wakes all, who take it |
 //! | both at one stroke | one of the six more: within 400 ms |
 //! | all eight at one stroke | the first of the others whose sleep ends: within 12 s |
 //! | after it announced a death, before it freed the slot | the next sweep announces it again |
-//! | leaving its role, before it woke its heir | as asleep |
+//! | leaving its role, before it woke its heir, or the heir was just leaving too | as asleep |
+//! | and is replaced in its slot before a sweep finds the death | the next waiter that looks sees that the role's holder is no member |
 
 use super::Inner;
 use crate::layout::header::ROLES;
@@ -121,10 +123,18 @@ impl Inner {
     fn take_role(&self, time: u32) -> Option<Role> {
         let me = self.me_if_attached()?;
         let shared = self.shared();
-        let overdue = time.wrapping_sub(shared.swept_at.load(Ordering::Relaxed)) >= OVERDUE;
+        let overdue = since(time, shared.swept_at.load(Ordering::Relaxed)) >= OVERDUE;
+        // A process is stopped, and dies, as a whole: of its threads one may watch, and one be in reserve.
+        let (watches, reserves) = shared.roles.split_at(2);
+        let has =
+            |roles: &[AtomicU32]| roles.iter().any(|r| r.load(Ordering::Relaxed) == me.bits());
+        let (watching, in_reserve) = (has(watches), has(reserves));
         for (index, role) in shared.roles.iter().enumerate() {
             let holder = role.load(Ordering::Relaxed);
-            if holder != 0 && !(index == 0 && overdue) {
+            let has_one = if index < 2 { watching } else { in_reserve };
+            let free = !has_one && (holder == 0 || !self.has_its_slot(holder));
+            let neglected = index == 0 && overdue;
+            if !free && !neglected {
                 continue;
             }
             // Relaxed, here and below: a role guards nothing.
@@ -135,6 +145,16 @@ impl Inner {
             }
         }
         None
+    }
+
+    /// Whether the name in a role is that of a member, by the table: no system call.
+    fn has_its_slot(&self, holder: u32) -> bool {
+        MemberId::from_bits(holder).is_some_and(|id| {
+            let slot = id.slot();
+            id.bits() == holder
+                && slot < self.geometry.max_members
+                && self.claim(slot).owner(slot) == Some(id)
+        })
     }
 
     fn free_role(&self, index: usize, holder: MemberId) {
@@ -151,7 +171,7 @@ impl Inner {
     fn sweep_if_due(&self, time: u32) {
         let swept_at = &self.shared().swept_at;
         let last = swept_at.load(Ordering::Relaxed);
-        if time.wrapping_sub(last) < EVERY {
+        if since(time, last) < EVERY {
             return;
         }
         let won = swept_at.compare_exchange(last, time, Ordering::Relaxed, Ordering::Relaxed);
@@ -192,6 +212,15 @@ impl Inner {
             self.free_slot(slot, claim);
         }
         from.store(next, Ordering::Relaxed);
+    }
+}
+
+/// Milliseconds since `then`; 0 if another thread's look at the clock was just after ours.
+fn since(time: u32, then: u32) -> u32 {
+    if then.wrapping_sub(time) < EVERY {
+        0
+    } else {
+        time.wrapping_sub(then)
     }
 }
 

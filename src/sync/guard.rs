@@ -113,7 +113,8 @@ fn wait_for_ever(raw: &RawMutex, members: &Inner, spin: &Adaptive, me: MemberId)
 ///
 /// A guard that is dropped while its thread panics poisons the lock, as in std. A guard that a forked child inherited is
 /// inert: the lock is the parent's, and dropping the child's copy does nothing (the child must not use what it
-/// derefs to). A guard that is leaked leaves its lock held until this process detaches or dies.
+/// derefs to). A guard that is leaked leaves its lock held until this process detaches or dies
+/// (a waiter that has waited long by then may take 12 s to find out about a detach).
 #[must_use = "if unused, the lock is released at once"]
 pub struct MutexGuard<'a, T: ?Sized> {
     locker: Locker<'a, T>,

@@ -10,7 +10,7 @@ use std::time::Duration;
 pub(crate) enum Wake {
     /// A waker chose this waiter.
     Woken,
-    /// A waker of the watched word chose this waiter ([`wait_either`] only).
+    /// A waker of the watched word chose this waiter, and perhaps one of the other word too ([`wait_either`] only).
     Watched,
     /// The word did not hold the expected value, or a signal came, or the kernel cannot read the word: look again.
     Again,
