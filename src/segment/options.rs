@@ -63,7 +63,8 @@ impl SegmentOptions {
     }
 
     /// Permission bits of a segment that is created, whatever the umask. To share with another user, widen them, and
-    /// have that user open with [`allow_other_users`](Self::allow_other_users).
+    /// have that user open with [`allow_other_users`](Self::allow_other_users). An anonymous segment is open to
+    /// whoever is given its descriptor.
     pub fn mode(mut self, mode: u32) -> Self {
         self.mode = mode & 0o777;
         self
