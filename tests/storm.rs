@@ -207,19 +207,18 @@ fn work(args: &[String]) {
     stage.work(worker, &mut Random::from(args[2].parse().unwrap()));
 }
 
-/// A worker, forked (with the parent's handles) or started afresh (by name).
-enum Worker {
-    Forked(#[allow(dead_code)] Forked),
-    Started(#[allow(dead_code)] Child),
-}
+/// A worker, forked (with the parent's handles) or started afresh (by name): killed when dropped.
+trait Worker {}
+impl Worker for Forked {}
+impl Worker for Child {}
 
-fn start(stage: &Stage, worker: usize, random: &mut Random) -> Worker {
+fn start(stage: &Stage, worker: usize, random: &mut Random) -> Box<dyn Worker> {
     let seed = random.below(u64::MAX);
     if random.below(8) == 0 {
         let (worker, seed) = (worker.to_string(), seed.to_string());
-        Worker::Started(Child::start("work", &[stage.seg.name(), &worker, &seed]))
+        Box::new(Child::start("work", &[stage.seg.name(), &worker, &seed]))
     } else {
-        Worker::Forked(Forked::start(|| {
+        Box::new(Forked::start(|| {
             stage.work(worker, &mut Random::from(seed));
         }))
     }
@@ -231,7 +230,7 @@ fn nothing_committed_is_lost_in_a_storm_of_kills() {
     let name = Name::new("storm");
     let mut random = Random::new();
     let stage = Stage::create(&name, 4 * kills + 200);
-    let mut workers: Vec<Worker> = (0..WORKERS)
+    let mut workers: Vec<Box<dyn Worker>> = (0..WORKERS)
         .map(|w| start(&stage, w, &mut random))
         .collect();
     let mut killed = [0u64; WORKERS];

@@ -153,7 +153,7 @@ fn short_type_name<T>() -> String {
 mod tests {
     use super::*;
 
-    struct Local<T>(#[allow(dead_code)] T);
+    struct Local<T>(std::marker::PhantomData<T>);
 
     #[test]
     fn type_names_are_short() {

@@ -156,16 +156,24 @@ fn a_segment_of_another_byte_order_is_refused() {
     refused!(Segment::open(&name), Error::VersionMismatch, VERSION);
 }
 
-/// The words of the header that members change: offset, width, name.
-const SHARED_WORDS: [(u64, usize, &str); 7] = [
-    (128, 4, "directory lock"),
-    (132, 4, "next_slot"),
-    (136, 8, "allocated"),
-    (256, 4, "deaths"),
-    (260, 4, "sweeper"),
-    (264, 4, "swept_at"),
-    (268, 4, "sweep_from"),
-];
+/// The words of the header that members change, as `docs/layout.md` has them: where in the file, and whose.
+fn shared_words() -> Vec<(u64, String)> {
+    let doc = include_str!("../../docs/layout.md");
+    let (_, table) = doc.split_once("<!-- table: Shared -->").unwrap();
+    let rows = table.lines().skip(3).take_while(|l| l.starts_with('|'));
+    let mut words = Vec::new();
+    for row in rows {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let number = |cell: usize| cells[cell].parse::<u64>().unwrap();
+        let (offset, bytes, field) = (number(1), number(2), cells[3]);
+        if !field.starts_with("reserved") {
+            let word = |n| (128 + offset + 4 * n, format!("{field} {n}"));
+            words.extend((0..bytes / 4).map(word));
+        }
+    }
+    assert!(words.len() > 8, "{words:?}");
+    words
+}
 
 /// The same numbers in each run (xorshift64).
 fn numbers(seed: u64) -> impl Iterator<Item = u64> {
@@ -180,12 +188,12 @@ fn numbers(seed: u64) -> impl Iterator<Item = u64> {
 #[test]
 fn a_segment_whose_shared_words_are_all_ones_works_as_before() {
     alone(|| {
-        for (at, width, word) in SHARED_WORDS {
+        for (at, word) in shared_words() {
             let name = Name::new();
             let seg = Segment::create(&name, 1 << 16).unwrap();
             let objects = Objects::create(&seg);
             let available = seg.available();
-            put(&name.file(), at, &[0xFF; 8][..width]);
+            put(&name.file(), at, &[0xFF; 4]);
 
             objects.work().unwrap_or_else(|e| panic!("{word}: {e}"));
             let other = Segment::open(&name).unwrap_or_else(|e| panic!("{word}: {e}"));
@@ -203,14 +211,14 @@ fn a_segment_whose_shared_words_are_all_ones_works_as_before() {
 #[test]
 fn a_segment_whose_shared_words_are_anything_works_or_says_why_not() {
     alone(|| {
-        for (at, width, word) in SHARED_WORDS {
+        for (at, word) in shared_words() {
             let name = Name::new();
             let seg = Segment::create(&name, 1 << 20).unwrap();
             let objects = Objects::create(&seg);
             let mut works = 0;
             let tries = 24;
             for (i, number) in numbers(at).take(tries).enumerate() {
-                put(&name.file(), at, &number.to_ne_bytes()[..width]);
+                put(&name.file(), at, &(number as u32).to_ne_bytes());
                 let used = objects.work().and_then(|()| {
                     let other = Segment::open(&name)?;
                     drop(Mutex::create(&other, &format!("new {i}"), 1u64)?.lock()?);
@@ -239,14 +247,15 @@ fn scribbling_on_the_shared_words_does_not_disturb_those_who_wait() {
             &Queue::<u64>::create(&seg, "back", 1).unwrap(),
         );
         std::thread::scope(|s| {
+            let words = shared_words();
             let echo = s.spawn(|| {
                 while let Ok(n) = there.recv_timeout(Duration::from_secs(20)) {
                     back.send_timeout(n, Duration::from_secs(20)).unwrap();
                 }
             });
             for (i, number) in numbers(1).take(300).enumerate() {
-                let (at, width, _) = SHARED_WORDS[i % SHARED_WORDS.len()];
-                put(&file, at, &number.to_ne_bytes()[..width]);
+                let at = words[i % words.len()].0;
+                put(&file, at, &(number as u32).to_ne_bytes());
                 there.send_timeout(number, Duration::from_secs(20)).unwrap();
                 let got = back.recv_timeout(Duration::from_secs(20)).unwrap();
                 assert_eq!(got, number);
@@ -260,11 +269,19 @@ fn scribbling_on_the_shared_words_does_not_disturb_those_who_wait() {
 #[test]
 fn a_new_object_is_never_put_upon_another_whatever_the_shared_words_say() {
     let name = Name::new();
-    let seg = Segment::create(&name, 1 << 16).unwrap();
+    let seg = Segment::create(&name, 1 << 20).unwrap();
     let objects = Objects::create(&seg);
-    for allocated in [0u64, 1, 128, 1024] {
-        put(&name.file(), 136, &allocated.to_ne_bytes());
-        let new = Queue::create(&seg, &format!("new {allocated}"), 100).unwrap();
+    // Also those that nothing uses: a number that says where the room begins must stand nowhere.
+    for (at, number) in (128..384)
+        .step_by(4)
+        .zip([0u32, 1, 128, 1024].into_iter().cycle())
+    {
+        if at == 128 {
+            // The lock; what it says is tried in the tests above.
+            continue;
+        }
+        put(&name.file(), at, &number.to_ne_bytes());
+        let new = Queue::create(&seg, &format!("new {at}"), 100).unwrap();
         new.try_send_all(&[u64::MAX; 100]).unwrap();
         objects.work().unwrap();
     }
