@@ -1,7 +1,7 @@
 //! What the multi-process tests share: children, which are the test binary started again, and names that clean up.
 
 // Each test binary uses a part of it.
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, unused_imports, unused_macros)]
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;

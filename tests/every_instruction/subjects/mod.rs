@@ -1,0 +1,26 @@
+//! The primitives, and the operations of each.
+
+mod array;
+mod atomics;
+pub mod broken;
+mod condvar;
+mod mutex;
+mod objects;
+mod queue;
+mod segment;
+mod value;
+
+use crate::case::Subject;
+
+pub fn all() -> Vec<Subject> {
+    vec![
+        mutex::subject(),
+        condvar::subject(),
+        value::subject(),
+        array::subject(),
+        atomics::subject(),
+        queue::subject(),
+        objects::subject(),
+        segment::subject(),
+    ]
+}
