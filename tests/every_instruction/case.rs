@@ -145,6 +145,15 @@ pub fn options() -> SegmentOptions {
         .max_objects(4)
 }
 
+/// For waits that must end by themselves, and not before they have slept, however slowly they are stepped through.
+pub const SHORT: Duration = Duration::from_millis(300);
+
+/// Waits in vain, as often as it takes until the handle no longer spins for long before it sleeps: thousands of
+/// instructions that do nothing.
+pub fn tire(mut wait_in_vain: impl FnMut(Duration)) {
+    (0..12).for_each(|_| wait_in_vain(Duration::from_nanos(1)));
+}
+
 /// For what lives as long as the process, such as a victim's handles.
 pub fn leak<T>(value: T) -> &'static T {
     Box::leak(Box::new(value))

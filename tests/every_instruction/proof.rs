@@ -7,7 +7,7 @@ use crate::tracer::{Op, Victim};
 use crate::walk::{Place, Scene, Walk};
 use crate::watchdog::within;
 use commonhold::Segment;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
@@ -103,23 +103,27 @@ impl Proof<'_> {
         let look = self.look();
         let mut scene = Scene::set(self.subject, self.case);
         let mut walk = scene.walk(self.case);
-        let mut seen = HashSet::new();
+        let mut seen = HashMap::new();
         let mut progress = 0;
         let mut event = None;
         loop {
-            if seen.insert(walk.now.fingerprint()) {
-                let now = self.judge_copy(&walk.now, look);
-                if look == Look::First {
-                    let at = walk.instructions;
-                    assert!(event.is_some() || now == 0, "at first {now}");
-                    assert!(
-                        now >= progress && now <= self.case.done,
-                        "instruction {at}, {event:?}: from {progress} to {now}"
-                    );
-                }
-                progress = now;
+            // A state that was there before is judged by what was said of it then.
+            let state = walk.now.fingerprint();
+            let known = seen.get(&state).copied();
+            let now = known.unwrap_or_else(|| self.judge_copy(&walk.now, look));
+            if known.is_none() {
+                seen.insert(state, now);
                 self.states.push(walk.now.clone());
             }
+            if look == Look::First {
+                let at = walk.instructions;
+                assert!(event.is_some() || now == 0, "at first {now}");
+                assert!(
+                    now >= progress && now <= self.case.done,
+                    "instruction {at}, {event:?}: from {progress} to {now}"
+                );
+            }
+            progress = now;
             event = walk.next();
             match event {
                 Some(place) => self.places.push(place),

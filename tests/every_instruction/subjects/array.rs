@@ -1,6 +1,6 @@
 //! An array of words that are always equal, but for the last, which is set alone.
 
-use crate::case::{Case, LONG, Look, Subject, leak};
+use crate::case::{Case, LONG, Look, Subject, leak, tire};
 use crate::support::Forked;
 use commonhold::{Array, Error, Segment};
 use std::hint::black_box;
@@ -81,6 +81,7 @@ pub fn subject() -> Subject {
         .case(
             Case::new("lock held by another; write, unlock", 5, |seg| {
                 let a = open(seg);
+                tire(|d| assert!(matches!(a.lock_timeout(d), Err(Error::Timeout))));
                 Box::new(|| step(&mut a.lock().unwrap()))
             })
             .woken_by(|seg| {

@@ -1,12 +1,18 @@
 //! A condition variable, with the mutex's pair as the condition.
 
 use super::mutex;
-use crate::case::{Case, LONG, Look, Subject, leak};
+use crate::case::{Case, LONG, Look, SHORT, Subject, leak, tire};
 use commonhold::{Condvar, Error, Mutex, Segment};
 use std::time::Duration;
 
 fn open(seg: &Segment) -> &'static Condvar {
     leak(Condvar::open(seg, "condvar").unwrap())
+}
+
+fn open_tired(seg: &Segment) -> &'static Condvar {
+    let (m, c) = (mutex::open(seg), open(seg));
+    tire(|d| drop(c.wait_timeout(m.lock().unwrap(), d).unwrap()));
+    c
 }
 
 fn make(seg: &Segment) {
@@ -34,14 +40,16 @@ fn judge(seg: &Segment, look: Look) -> u32 {
     progress
 }
 
-/// Takes the pair one further, and tells.
+/// Takes the pair one further, and tells; unless somebody did: then the sleepers find out without being told again.
 fn step_and_notify(seg: &Segment) {
     let mut pair = match mutex::open(seg).lock() {
         Err(Error::Poisoned) => mutex::open(seg).recover().unwrap(),
         other => other.unwrap(),
     };
-    mutex::step(&mut pair);
-    pair[1] = pair[0];
+    if pair[1] != 0 {
+        return;
+    }
+    *pair = [1; 2];
     drop(pair);
     open(seg).notify_all();
 }
@@ -62,7 +70,7 @@ pub fn subject() -> Subject {
     Subject::new("Condvar", make, mend, judge)
         .case(
             Case::new("wait, notified; a step", 4, |seg| {
-                let (m, c) = (mutex::open(seg), open(seg));
+                let (m, c) = (mutex::open(seg), open_tired(seg));
                 Box::new(|| {
                     let guard = m.lock().unwrap();
                     let mut guard = c.wait_while(guard, |pair| pair[0] == 0).unwrap();
@@ -75,10 +83,10 @@ pub fn subject() -> Subject {
             }),
         )
         .case(Case::new("wait_timeout that passes; a step", 2, |seg| {
-            let (m, c) = (mutex::open(seg), open(seg));
+            let (m, c) = (mutex::open(seg), open_tired(seg));
             Box::new(|| {
                 let guard = m.lock().unwrap();
-                let (mut guard, _) = c.wait_timeout(guard, Duration::from_millis(2)).unwrap();
+                let (mut guard, _) = c.wait_timeout(guard, SHORT).unwrap();
                 mutex::step(&mut guard);
             })
         }))

@@ -1,6 +1,6 @@
 //! A mutex over a pair that its holders take from equal to equal, by two stores.
 
-use crate::case::{Case, LONG, Look, Subject, leak};
+use crate::case::{Case, LONG, Look, SHORT, Subject, leak, tire};
 use crate::support::Forked;
 use commonhold::{Error, Mutex, MutexGuard, Segment};
 use std::hint::black_box;
@@ -9,6 +9,12 @@ type Pair = [u64; 2];
 
 pub fn open(seg: &Segment) -> &'static Mutex<Pair> {
     leak(Mutex::open(seg, "mutex").unwrap())
+}
+
+fn open_tired(seg: &Segment) -> &'static Mutex<Pair> {
+    let m = open(seg);
+    tire(|d| assert!(matches!(m.lock_timeout(d), Err(Error::Timeout))));
+    m
 }
 
 pub fn make(seg: &Segment) {
@@ -90,7 +96,7 @@ pub fn subject() -> Subject {
         }))
         .case(
             Case::new("lock held by another, who unlocks", 2, |seg| {
-                let m = open(seg);
+                let m = open_tired(seg);
                 Box::new(|| step(&mut m.lock().unwrap()))
             })
             .woken_by(|seg| {
@@ -100,7 +106,7 @@ pub fn subject() -> Subject {
         )
         .case(
             Case::new("lock held by another, past two naps", 2, |seg| {
-                let m = open(seg);
+                let m = open_tired(seg);
                 Box::new(|| step(&mut m.lock().unwrap()))
             })
             .woken_by(|seg| {
@@ -111,9 +117,9 @@ pub fn subject() -> Subject {
         )
         .case(
             Case::new("lock_timeout that passes", 0, |seg| {
-                let m = open(seg);
+                let m = open_tired(seg);
                 Box::new(|| {
-                    let got = m.lock_timeout(std::time::Duration::from_millis(3));
+                    let got = m.lock_timeout(SHORT);
                     assert!(matches!(got, Err(Error::Timeout)));
                 })
             })

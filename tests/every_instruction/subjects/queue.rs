@@ -1,10 +1,9 @@
 //! A queue of numbers, each with its complement; sent and received in order.
 
-use crate::case::{Case, LONG, Look, Subject, leak};
+use crate::case::{Case, LONG, Look, SHORT, Subject, leak, tire};
 use crate::support::Forked;
 use commonhold::{Error, Queue, Segment};
 use std::hint::black_box;
-use std::time::Duration;
 
 type Item = [u64; 2];
 
@@ -18,6 +17,20 @@ fn item(n: u64) -> Item {
 
 fn open(seg: &Segment) -> &'static Queue<Item> {
     leak(Queue::open(seg, "queue").unwrap())
+}
+
+/// A handle that does not spin for long when the queue is empty.
+fn open_tired(seg: &Segment) -> &'static Queue<Item> {
+    let q = open(seg);
+    tire(|d| assert!(matches!(q.recv_timeout(d), Err(Error::Timeout))));
+    q
+}
+
+/// A handle that does not spin for long when the queue is full.
+fn open_tired_sender(seg: &Segment) -> &'static Queue<Item> {
+    let q = open(seg);
+    tire(|d| assert!(matches!(q.send_timeout(item(9), d), Err(Error::Timeout))));
+    q
 }
 
 fn make(seg: &Segment) {
@@ -142,21 +155,29 @@ fn take_one(seg: &Segment) {
     assert_eq!(got, item(got[0]));
 }
 
-fn put_one(seg: &Segment) {
-    // The victim may have sent it, and died after.
-    let _ = open(seg).send_timeout(item(PROBE), LONG);
+/// Unless the victim sent one: then the sleeper finds it without being told again.
+fn put_one_if_need_be(seg: &Segment) {
+    if open(seg).is_empty() {
+        open(seg).send_timeout(item(PROBE), LONG).unwrap();
+    }
 }
 
-fn take_what_there_is(seg: &Segment) {
-    let _ = open(seg).try_recv();
+/// Unless the victim took one: then the sleeper finds the room without being told again.
+fn take_one_if_need_be(seg: &Segment) {
+    if open(seg).is_full() {
+        let _ = open(seg).try_recv();
+    }
 }
 
 fn until_closed(seg: &Segment) {
     assert!(matches!(open(seg).recv_timeout(LONG), Err(Error::Closed)));
 }
 
-fn close(seg: &Segment) {
-    open(seg).close();
+/// Unless the victim closed it: then the sleepers find out without being told again.
+fn close_if_need_be(seg: &Segment) {
+    if !open(seg).is_closed() {
+        open(seg).close();
+    }
 }
 
 pub fn subject() -> Subject {
@@ -179,7 +200,7 @@ pub fn subject() -> Subject {
         )
         .case(
             Case::new("send to a full queue, woken by a receiver", 1, |seg| {
-                let q = open(seg);
+                let q = open_tired_sender(seg);
                 Box::new(|| q.send(item(4)).unwrap())
             })
             .before(fill_up)
@@ -191,10 +212,10 @@ pub fn subject() -> Subject {
         )
         .case(
             Case::new("try_send and send_timeout to a full queue", 0, |seg| {
-                let q = open(seg);
+                let q = open_tired_sender(seg);
                 Box::new(|| {
                     assert!(matches!(q.try_send(item(4)), Err(Error::Full)));
-                    let got = q.send_timeout(item(4), Duration::from_millis(2));
+                    let got = q.send_timeout(item(4), SHORT);
                     assert!(matches!(got, Err(Error::Timeout)));
                 })
             })
@@ -207,7 +228,7 @@ pub fn subject() -> Subject {
                 Box::new(|| q.send(item(0)).unwrap())
             })
             .peer(take_one)
-            .released_by(put_one),
+            .released_by(put_one_if_need_be),
         )
         .case(
             Case::new("send after a sender died in the middle", 1, |seg| {
@@ -238,7 +259,7 @@ pub fn subject() -> Subject {
         )
         .case(
             Case::new("recv from an empty queue, woken by a sender", 1, |seg| {
-                let q = open(seg);
+                let q = open_tired(seg);
                 Box::new(|| expect(0, q.recv()))
             })
             .woken_by(|seg| {
@@ -249,18 +270,18 @@ pub fn subject() -> Subject {
             .judged_by(|seg, _| (drain(seg).first() == Some(&1)).into()),
         )
         .case(Case::new("try_recv and recv_timeout, empty", 0, |seg| {
-            let q = open(seg);
+            let q = open_tired(seg);
             Box::new(|| {
                 assert!(matches!(q.try_recv(), Err(Error::Empty)));
-                let got = q.recv_timeout(Duration::from_millis(2));
+                let got = q.recv_timeout(SHORT);
                 assert!(matches!(got, Err(Error::Timeout)));
             })
         }))
         .case(
             Case::new("recv, empty, past sweeps that find a death", 0, |seg| {
-                let q = open(seg);
+                let q = open_tired(seg);
                 Box::new(|| {
-                    let got = q.recv_timeout(Duration::from_millis(70));
+                    let got = q.recv_timeout(SHORT);
                     assert!(matches!(got, Err(Error::Timeout)));
                 })
             })
@@ -273,7 +294,7 @@ pub fn subject() -> Subject {
             })
             .before(fill_up)
             .peer(|seg| open(seg).send_timeout(item(4), LONG).unwrap())
-            .released_by(take_what_there_is)
+            .released_by(take_one_if_need_be)
             .judged_by(|seg, _| drain(seg).len() as u32),
         )
         .case(
@@ -301,6 +322,6 @@ pub fn subject() -> Subject {
             })
             .peer(until_closed)
             .peer(until_closed)
-            .released_by(close),
+            .released_by(close_if_need_be),
         )
 }
