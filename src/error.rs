@@ -233,6 +233,17 @@ impl std::error::Error for Error {
     }
 }
 
+impl Error {
+    /// This process can't have `bytes` of private memory, for a copy of what a segment holds.
+    pub(crate) fn no_memory(bytes: usize) -> Error {
+        Error::OutOfSpace {
+            requested: bytes as u64,
+            available: 0,
+            place: Place::AddressSpace,
+        }
+    }
+}
+
 impl From<std::io::Error> for Error {
     fn from(e: std::io::Error) -> Self {
         match e.kind() {

@@ -20,7 +20,8 @@ use std::time::Duration;
 /// None. `get`, `set` and `to_vec` lock, too: a thread that holds the guard uses the guard instead.
 ///
 /// # Errors
-/// [`OutOfBounds`](Error::OutOfBounds), and those of [`Mutex`](crate::Mutex).
+/// [`OutOfBounds`](Error::OutOfBounds), [`OutOfSpace`](Error::OutOfSpace) from [`to_vec`](Self::to_vec) if there is no memory
+/// for the copy, and those of [`Mutex`](crate::Mutex).
 ///
 /// Making and finding: [`AlreadyExists`](crate::Error::AlreadyExists), [`NotFound`](crate::Error::NotFound),
 /// [`TypeMismatch`](crate::Error::TypeMismatch), [`InvalidName`](crate::Error::InvalidName),
@@ -130,8 +131,11 @@ impl<T: InPlace> Array<T> {
 
     /// A copy of all items, as they were at one moment.
     pub fn to_vec(&self) -> Result<Vec<T>> {
-        // Room first: allocating may take long.
-        let mut items = Vec::with_capacity(self.len());
+        // Room first: allocating may take long. And it may fail: how many items there are, the array's maker said.
+        let mut items = Vec::new();
+        items
+            .try_reserve_exact(self.len())
+            .map_err(|_| Error::no_memory(self.len() * size_of::<T>()))?;
         items.extend_from_slice(&self.lock()?);
         Ok(items)
     }

@@ -114,9 +114,14 @@ impl<T: Plain> Value<T> {
     /// The value as it is now. Takes no lock, unless writers overtake it again and again.
     #[inline]
     pub fn get(&self) -> Result<T> {
+        self.get_by(Deadline::NEVER)
+    }
+
+    #[inline]
+    fn get_by(&self, deadline: Deadline) -> Result<T> {
         let bits = match self.placed.control().try_read(|which| self.load(which)) {
             Some(bits) => bits,
-            None => self.read_against_writers()?,
+            None => self.read_against_writers(deadline)?,
         };
         copy::judge(&bits).ok_or(Error::Corrupt)
     }
@@ -176,7 +181,7 @@ impl<T: Plain> Value<T> {
     fn wait_by(&self, deadline: Deadline, mut is_it: impl FnMut(&T) -> bool) -> Result<T> {
         let call = self.placed.call(deadline)?;
         let raw = self.placed.control();
-        let mut look = || Ok::<_, Error>(Some(self.get()?).filter(&mut is_it));
+        let mut look = || Ok::<_, Error>(Some(self.get_by(deadline)?).filter(&mut is_it));
         if let Some(value) = look()? {
             return Ok(value);
         }
@@ -204,6 +209,10 @@ impl<T: Plain> Value<T> {
                 Ended::Death | Ended::Bound => nap = Nap::UntilDeath,
                 Ended::TimedOut => return look()?.ok_or(Error::Timeout),
             }
+            // A wait that ends by a notify has not looked, and writers may be quicker than we look, each time.
+            if deadline.has_passed() {
+                return look()?.ok_or(Error::Timeout);
+            }
         }
     }
 
@@ -229,7 +238,7 @@ impl<T: Plain> Value<T> {
     }
 
     #[cold]
-    fn read_against_writers(&self) -> Result<T::Bits> {
+    fn read_against_writers(&self, deadline: Deadline) -> Result<T::Bits> {
         let raw = self.placed.control();
         loop {
             for _ in 0..READINGS {
@@ -240,6 +249,8 @@ impl<T: Plain> Value<T> {
             }
             let call = self.placed.call(Deadline::after(TURN))?;
             match raw.read_in_turn(&call, |which| self.load(which)) {
+                // After the turn, not before it: who is late already gets one chance, as others do.
+                Err(Error::Timeout) if deadline.has_passed() => return Err(Error::Timeout),
                 Err(Error::Timeout) => {}
                 other => return other,
             }

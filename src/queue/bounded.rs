@@ -35,7 +35,8 @@ unsafe impl InRegion for RawQueue {}
 /// # Errors
 /// [`Closed`](Error::Closed); [`Full`](Error::Full) and [`Empty`](Error::Empty) from the `try_` forms;
 /// [`Timeout`](Error::Timeout) from the timed ones; [`Corrupt`](Error::Corrupt): a peer scribbled on an item (that
-/// item is gone, the next one is fine) or on the queue's positions.
+/// item is gone, the next one is fine) or on the queue's positions; [`OutOfSpace`](Error::OutOfSpace) from the forms that
+/// receive many, if there is no memory for as many as were asked for or the queue can hold.
 ///
 /// Making and finding: [`AlreadyExists`](crate::Error::AlreadyExists), [`NotFound`](crate::Error::NotFound),
 /// [`TypeMismatch`](crate::Error::TypeMismatch), [`InvalidName`](crate::Error::InvalidName),
@@ -316,8 +317,11 @@ impl<T: Plain> Queue<T> {
         if max == 0 {
             return Ok(0);
         }
-        // Before any lock is taken: this may allocate.
-        items.reserve(max);
+        // Before any lock is taken: this may allocate. What the capacity is, the queue's maker said, and there need not be as
+        // much memory.
+        items
+            .try_reserve(max)
+            .map_err(|_| Error::no_memory(max * size_of::<T>()))?;
         let before = items.len();
         let mut take = |at: u64, n: u64| {
             for i in 0..n {

@@ -15,6 +15,7 @@
 use super::member::{Call, MemberId, Membership, Nap};
 use crate::error::{Error, Result};
 use crate::sys::atomic::{AtomicU32, Ordering};
+use crate::sys::deadline::Deadline;
 use crate::sys::futex::{self, Wake};
 use std::time::Duration;
 
@@ -124,7 +125,7 @@ impl RawMutex {
         heir: Heir,
         mut word: u32,
     ) -> Result<Took> {
-        loop {
+        for _ in 0..LOST_AT_ONCE {
             let step = if is_free(word) {
                 self.take_free(word, me, 0, heir)
             } else if owner_is_alive(word, members) {
@@ -137,6 +138,7 @@ impl RawMutex {
                 Err(now) => word = now,
             }
         }
+        Err(Error::WouldBlock)
     }
 
     /// Unlocks a sound lock, or one whose state the holder has mended.
@@ -184,6 +186,7 @@ impl RawMutex {
         // The owner that was alive when we last asked. Each owner is asked after before we sleep on its word, and again
         // when a nap ran out or a death was found.
         let mut asked = 0;
+        let mut lost = 0;
         loop {
             if is_free(word) {
                 match self.take_free(word, call.me, waited, heir) {
@@ -200,6 +203,7 @@ impl RawMutex {
                     }
                     Err(now) => {
                         word = now;
+                        self.lose(&mut lost, waited, call.deadline)?;
                         continue;
                     }
                 }
@@ -215,6 +219,7 @@ impl RawMutex {
                         Ok(took) => return took,
                         Err(now) => {
                             word = now;
+                            self.lose(&mut lost, waited, call.deadline)?;
                             continue;
                         }
                     }
@@ -231,6 +236,7 @@ impl RawMutex {
                     Ordering::Relaxed,
                 ) {
                     word = now;
+                    self.lose(&mut lost, waited, call.deadline)?;
                     continue;
                 }
                 word |= WAITERS;
@@ -252,6 +258,24 @@ impl RawMutex {
             deaths = now;
             word = self.word.load(Ordering::Relaxed);
         }
+    }
+
+    /// Counts an exchange that failed because the word had changed; now and then looks whether the deadline has passed.
+    #[cold]
+    fn lose(&self, lost: &mut u32, waited: u32, deadline: Deadline) -> Result<()> {
+        *lost += 1;
+        if *lost < LOST_AT_ONCE {
+            return Ok(());
+        }
+        *lost = 0;
+        if !deadline.has_passed() {
+            return Ok(());
+        }
+        if waited != 0 {
+            // A wake may have chosen us, and we have not said in the word that others sleep: pass it on.
+            futex::wake(&self.word, 1);
+        }
+        Err(Error::Timeout)
     }
 
     /// Takes a lock that `word` says nobody holds. The outer `Err` is the word as it is now: look again.
@@ -310,6 +334,10 @@ impl RawMutex {
     }
 }
 
+/// How many exchanges a call may lose before it looks whether its time is up. To members that keep the protocol one loses a
+/// few, each to somebody who got on; to a scribbler that changes the word again and again, any number.
+const LOST_AT_ONCE: u32 = 64;
+
 /// The longest run of pauses between two looks at the word.
 const LONGEST_PAUSE: u32 = 32;
 
@@ -346,6 +374,7 @@ impl Naps {
 #[cfg(all(test, not(commonhold_loom)))]
 mod tests {
     use super::*;
+    use crate::sys::spin::Adaptive;
 
     #[test]
     fn naps_double_to_their_limit_and_then_rely_on_the_sweep() {
@@ -355,5 +384,54 @@ mod tests {
         let want = [1, 2, 4, 8, 16, 20, 20, 20].map(ms);
         assert_eq!(got[..8], want);
         assert_eq!(got[8..], [Nap::UntilDeath; 2]);
+    }
+
+    /// A hostile peer: whenever somebody asks after the owner, the word names another before the answer is there.
+    struct Restless<'a> {
+        mutex: &'a RawMutex,
+        says: bool,
+    }
+
+    impl Membership for Restless<'_> {
+        fn is_alive(&self, id: MemberId) -> bool {
+            let next = MemberId::new(id.slot(), MemberId::next_generation(id.generation()));
+            self.mutex
+                .word
+                .store(next.unwrap().bits(), Ordering::Relaxed);
+            self.says
+        }
+
+        fn deaths(&self) -> u32 {
+            0
+        }
+
+        fn park(&self, _: &AtomicU32, _: u32, _: u32, _: Nap, _: Deadline) -> Wake {
+            Wake::Again
+        }
+    }
+
+    #[test]
+    fn a_word_that_never_stands_still_does_not_outlast_a_deadline() {
+        let id = MemberId::new(3, 1).unwrap();
+        let mutex = RawMutex {
+            word: AtomicU32::new(id.bits()),
+        };
+        for says in [false, true] {
+            let members = Restless {
+                mutex: &mutex,
+                says,
+            };
+            for heir in [Heir::Refuses, Heir::Recovers, Heir::Inherits] {
+                let call = Call {
+                    members: &members,
+                    me: MemberId::new(5, 1).unwrap(),
+                    spin: &Adaptive::new(),
+                    deadline: Deadline::after(Duration::from_millis(5)),
+                };
+                assert!(matches!(mutex.lock(&call, heir), Err(Error::Timeout)));
+                let tried = mutex.try_lock(&members, call.me, heir);
+                assert!(matches!(tried, Err(Error::WouldBlock)));
+            }
+        }
     }
 }

@@ -226,6 +226,10 @@ impl RawQueue {
             if attempt()? {
                 return Ok(());
             }
+            // A wait that ends by a notify has not looked: and they may come again and again, for nothing.
+            if call.deadline.has_passed() {
+                return Err(Error::Timeout);
+            }
         }
     }
 
@@ -407,4 +411,50 @@ impl Drop for Held<'_> {
 /// A number of items as a number of sleepers to wake: never the number that means all.
 fn clamp(count: u64) -> u32 {
     count.min(u64::from(u32::MAX - 1)) as u32
+}
+
+#[cfg(all(test, not(commonhold_loom)))]
+mod tests {
+    use super::*;
+    use crate::raw::MemberId;
+    use crate::sys::futex::Wake;
+    use crate::sys::spin::Adaptive;
+    use std::time::Duration;
+
+    /// Nobody sleeps: whatever is waited for has changed already.
+    struct Awake;
+
+    impl Membership for Awake {
+        fn is_alive(&self, _: MemberId) -> bool {
+            true
+        }
+
+        fn deaths(&self) -> u32 {
+            0
+        }
+
+        fn park(&self, _: &AtomicU32, _: u32, _: u32, _: Nap, _: Deadline) -> Wake {
+            Wake::Again
+        }
+    }
+
+    #[test]
+    fn notifies_without_end_and_for_nothing_do_not_outlast_a_deadline() {
+        // SAFETY: all zero is an open, empty queue.
+        let queue: RawQueue = unsafe { std::mem::zeroed() };
+        let signal = &queue.idle.not_empty;
+        let call = Call {
+            members: &Awake,
+            me: MemberId::new(5, 1).unwrap(),
+            spin: &Adaptive::new(),
+            deadline: Deadline::after(Duration::from_millis(5)),
+        };
+        // Each time between the registration and the sleep.
+        let worth_it = || {
+            signal.notify(1);
+            false
+        };
+        let waited = queue.wait_for(&call, signal, || Ok(false), worth_it);
+        assert!(matches!(waited, Err(Error::Timeout)));
+    }
 }

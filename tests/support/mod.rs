@@ -127,6 +127,11 @@ impl Child {
         self.process.kill().unwrap();
     }
 
+    /// How it ended, if it has.
+    pub fn has_ended(&mut self) -> Option<ExitStatus> {
+        self.process.try_wait().unwrap()
+    }
+
     pub fn wait(mut self) -> ExitStatus {
         self.process.wait().unwrap()
     }
@@ -258,15 +263,20 @@ pub struct Random(u64);
 
 impl Random {
     pub fn new() -> Random {
-        let seed = match std::env::var("SEED") {
+        let seed = Random::seed();
+        eprintln!("SEED={seed}");
+        Random(seed)
+    }
+
+    /// What `SEED` says; by default, the clock.
+    pub fn seed() -> u64 {
+        match std::env::var("SEED") {
             Ok(seed) => seed.parse().expect("SEED is a number"),
             Err(_) => {
                 let t = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
                 t.as_nanos() as u64 | 1
             }
-        };
-        eprintln!("SEED={seed}");
-        Random(seed)
+        }
     }
 
     pub fn from(seed: u64) -> Random {

@@ -1,0 +1,190 @@
+//! What stands where, by docs/layout.md and not by the crate's code: an attacker's map of the region.
+
+use crate::region::Region;
+
+pub(crate) const SHARED: u64 = 128;
+pub(crate) const DIRECTORY_LOCK: u64 = SHARED;
+pub(crate) const SLOTS: u64 = 4096;
+pub(crate) const ENTRY_BYTES: u64 = 256;
+/// Bits of a lock word that name its owner.
+pub(crate) const OWNER: u32 = (1 << 30) - 1;
+
+/// Where the kernel is asked after the member that a lock word names.
+pub(crate) fn liveness(owner: u32) -> i64 {
+    (1 << 61) + (i64::from(owner % 1024) << 32) + i64::from(owner >> 10)
+}
+
+/// What a word is for: it decides which values are the worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sort {
+    Lock,
+    Signal,
+    /// Of a queue's end; the object holds so many items.
+    Position {
+        capacity: u64,
+    },
+    Version,
+    /// A number that has no worse values than the extremes.
+    Number,
+    Claim,
+    /// A number in an entry: a kind, size, offset or length.
+    Entry,
+    /// What users put there.
+    Data,
+}
+
+/// One word of the region.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) at: u64,
+    pub(crate) width: u64,
+    pub(crate) sort: Sort,
+    /// Naming a living member here would make calls wait that have no deadline, or one of ten seconds.
+    pub(crate) spare_the_living: bool,
+}
+
+/// An object, by its entry.
+#[derive(Clone, Debug)]
+pub(crate) struct Object {
+    pub(crate) name: String,
+    pub(crate) entry: u64,
+    pub(crate) offset: u64,
+    pub(crate) size: u64,
+    pub(crate) len: u64,
+    /// Bytes of one item, at the least 1.
+    pub(crate) item: u64,
+    pub(crate) places: Vec<Place>,
+    pub(crate) entry_places: Vec<Place>,
+}
+
+/// All words that mean something.
+pub(crate) struct Layout {
+    pub(crate) members: u64,
+    pub(crate) data_at: u64,
+    pub(crate) header: Vec<Place>,
+    pub(crate) slots: Vec<Place>,
+    pub(crate) entries: Vec<Place>,
+    pub(crate) objects: Vec<Object>,
+}
+
+impl Layout {
+    /// Of a region that nobody has scribbled on yet.
+    pub(crate) fn of(region: &Region) -> Layout {
+        let members = region.get(28, 4);
+        let (entries_at, data_at) = (region.get(48, 8), region.get(56, 8));
+        let entry_at = |i| entries_at + i * ENTRY_BYTES;
+        let entries = (0..region.get(32, 4)).map(entry_at);
+        Layout {
+            members,
+            data_at,
+            header: header(),
+            slots: (0..members)
+                .map(|i| place(SLOTS + i * 64, 8, Sort::Claim))
+                .collect(),
+            entries: entries.clone().flat_map(entry).collect(),
+            objects: entries
+                .filter(|at| region.get(*at, 4) == 1)
+                .map(|at| object(region, at))
+                .collect(),
+        }
+    }
+
+    pub(crate) fn object(&self, name: &str) -> &Object {
+        self.objects.iter().find(|o| o.name == name).unwrap()
+    }
+}
+
+fn place(at: u64, width: u64, sort: Sort) -> Place {
+    Place {
+        at,
+        width,
+        sort,
+        spare_the_living: false,
+    }
+}
+
+fn header() -> Vec<Place> {
+    let mut all = vec![Place {
+        spare_the_living: true,
+        ..place(DIRECTORY_LOCK, 4, Sort::Lock)
+    }];
+    // next_slot, deaths, swept_at, sweep_from
+    all.extend([4, 128, 132, 136].map(|at| place(SHARED + at, 4, Sort::Number)));
+    // The roles.
+    all.extend((0..8).map(|i| place(SHARED + 144 + i * 4, 4, Sort::Lock)));
+    all
+}
+
+fn entry(at: u64) -> Vec<Place> {
+    let words = [
+        (0, 4),
+        (8, 4),
+        (12, 4),
+        (16, 8),
+        (24, 8),
+        (32, 8),
+        (40, 8),
+        (48, 2),
+        (50, 2),
+    ];
+    words
+        .map(|(i, width)| place(at + i, width, Sort::Entry))
+        .to_vec()
+}
+
+fn object(region: &Region, entry: u64) -> Object {
+    let [offset, size, len] = [16, 24, 32].map(|i| region.get(entry + i, 8));
+    let name_len = u64::from_ne_bytes(region.read(entry + 48, 8).try_into().unwrap()) & 0xFFFF;
+    let name = String::from_utf8(region.read(entry + 56, name_len)).unwrap();
+    let queue_end = Sort::Position { capacity: len };
+    let kind = region.get(entry + 8, 4);
+    let words: &[(u64, u64, Sort)] = match kind {
+        1 => &[
+            (0, 4, Sort::Lock),
+            (4, 4, Sort::Signal),
+            (8, 8, Sort::Version),
+        ],
+        2 | 4 => &[(0, 4, Sort::Lock)],
+        3 => &[],
+        5 => &[(0, 4, Sort::Signal)],
+        6 => &[
+            (0, 4, Sort::Lock),
+            (8, 8, queue_end),
+            (16, 8, queue_end),
+            (128, 4, Sort::Lock),
+            (136, 8, queue_end),
+            (144, 8, queue_end),
+            (256, 4, Sort::Signal),
+            (260, 4, Sort::Signal),
+            (264, 4, Sort::Number),
+        ],
+        other => panic!("a kind of object that is unknown here: {other}"),
+    };
+    let control = [0, 16, 64, 0, 4, 4, 384][kind as usize];
+    // Not all of a long one: its control words would hardly ever be hit.
+    let data = (offset + control..offset + size)
+        .filter(|at| at % 4 == 0)
+        .take(16);
+    let mut places: Vec<Place> = words
+        .iter()
+        .map(|(at, width, sort)| Place {
+            // A condition variable's wait has to get its mutex back, without a deadline.
+            spare_the_living: name == WAITED_WITH,
+            ..place(offset + at, *width, *sort)
+        })
+        .collect();
+    places.extend(data.map(|at| place(at, 4, Sort::Data)));
+    Object {
+        name,
+        entry,
+        offset,
+        size,
+        len,
+        item: region.get(entry + 40, 8).max(1),
+        places,
+        entry_places: self::entry(entry),
+    }
+}
+
+/// The mutex that condition variables are waited on with.
+pub(crate) const WAITED_WITH: &str = "waited with";

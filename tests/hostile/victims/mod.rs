@@ -1,0 +1,92 @@
+//! Those who work while somebody scribbles: one for each primitive, each with all its public operations.
+
+mod array;
+mod atomics;
+mod condvar;
+mod mutex;
+mod queue;
+mod segment;
+mod value;
+
+use crate::fence::Fence;
+use crate::region::Region;
+use crate::striker::Striker;
+use crate::support::{listen, tell};
+use crate::watch::{AT_ONCE, Watch};
+use commonhold::{Result, Segment};
+use std::time::Duration;
+
+/// One process's handles to the objects of one primitive.
+trait Victim: Sized {
+    /// Makes the objects.
+    fn create(seg: &Segment) -> Result<Self>;
+    fn open(seg: &Segment) -> Result<Self>;
+    /// Uses them: every public operation.
+    fn round(&self, watch: &Watch);
+}
+
+/// Makes the objects that the victims of `primitive` use.
+pub(crate) fn prepare(primitive: &str, seg: &Segment) {
+    match primitive {
+        "segment" => drop(segment::All::create(seg).unwrap()),
+        "mutex" => drop(mutex::Mutexes::create(seg).unwrap()),
+        "condvar" => drop(condvar::Waited::create(seg).unwrap()),
+        "value" => drop(value::Values::create(seg).unwrap()),
+        "array" => drop(array::Arrays::create(seg).unwrap()),
+        "atomics" => drop(atomics::Cells::create(seg).unwrap()),
+        "queue" => drop(queue::Queues::create(seg).unwrap()),
+        other => panic!("no primitive {other}"),
+    }
+}
+
+/// A victim process: [primitive, segment, ledger, milliseconds, seed of its own attacks or ""].
+pub(crate) fn victim(args: &[String]) {
+    let [primitive, name, ledger, time, seed] = args else {
+        panic!("five arguments")
+    };
+    let work = match &**primitive {
+        "segment" => work::<segment::All>,
+        "mutex" => work::<mutex::Mutexes>,
+        "condvar" => work::<condvar::Waited>,
+        "value" => work::<value::Values>,
+        "array" => work::<array::Arrays>,
+        "atomics" => work::<atomics::Cells>,
+        "queue" => work::<queue::Queues>,
+        other => panic!("no primitive {other}"),
+    };
+    let time = Duration::from_millis(time.parse().unwrap());
+    let striker = seed.parse().ok().map(|seed| Striker::new(name, seed));
+    work(name, || Watch::new(ledger, time, striker));
+}
+
+fn work<V: Victim>(name: &str, watch: impl FnOnce() -> Watch) {
+    let region = Region::open(name);
+    let fence = Fence::around_the_next(&region);
+    // One who came before the attack, and keeps its handles.
+    let seg = Segment::open(name).unwrap();
+    assert!(
+        fence.is_filled(name),
+        "the segment is not between the fences"
+    );
+    let veteran = V::open(&seg).unwrap();
+    tell("ready");
+    listen();
+    let watch = watch();
+    while !watch.is_over() {
+        watch.begin_round();
+        veteran.round(&watch);
+        // And one who comes while it goes on.
+        let _fence = Fence::around_the_next(&region);
+        if let Some(seg) = watch.op("Segment::open", AT_ONCE, || Segment::open(name)) {
+            if let Some(newcomer) = watch.op("(open)", AT_ONCE, || V::open(&seg)) {
+                newcomer.round(&watch);
+            }
+            watch.op("(drop)", AT_ONCE, || {
+                drop(seg);
+                Ok(())
+            });
+        }
+    }
+    drop((veteran, seg, fence));
+    watch.report();
+}
