@@ -22,7 +22,8 @@ pub(crate) enum Wake {
 pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Deadline) -> Wake {
     let at = deadline.at().map(timespec);
     let at_ptr = at.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-    // SAFETY: `word` is a live, aligned u32 and `at_ptr` null or a timespec; FUTEX_WAIT_BITSET reads no other argument.
+    // SAFETY: `word` is a live, aligned u32 and `at_ptr` null or what this system call takes for a timespec;
+    // FUTEX_WAIT_BITSET reads no other argument.
     let r = unsafe {
         libc::syscall(
             libc::SYS_futex,
@@ -130,10 +131,19 @@ struct KernelTimespec {
     tv_nsec: i64,
 }
 
-fn timespec(d: Duration) -> libc::timespec {
-    libc::timespec {
-        tv_sec: d.as_secs() as libc::time_t,
-        tv_nsec: d.subsec_nanos() as _,
+/// What SYS_futex takes: two registers wide on every machine, whatever the C library's `timespec` is by now.
+#[repr(C)]
+struct FutexTimespec {
+    tv_sec: libc::c_long,
+    tv_nsec: libc::c_long,
+}
+
+fn timespec(d: Duration) -> FutexTimespec {
+    FutexTimespec {
+        // With 32 bits, a deadline that the clock can't reach in 68 years of uptime is cut to that: a negative number would
+        // be refused, and the wait become a spin.
+        tv_sec: libc::c_long::try_from(d.as_secs()).unwrap_or(libc::c_long::MAX),
+        tv_nsec: d.subsec_nanos() as libc::c_long,
     }
 }
 
@@ -186,6 +196,20 @@ mod tests {
             Wake::TimedOut
         );
         assert!(start.elapsed() >= d);
+    }
+
+    #[test]
+    fn a_deadline_beyond_this_machine_s_clock_is_waited_for() {
+        let word = AtomicU32::new(0);
+        let far = Deadline::after(Duration::from_secs(99 * 366 * 86_400));
+        std::thread::scope(|s| {
+            let t = s.spawn(|| wait(&word, 0, far));
+            while wake(&word, 1) == 0 {
+                assert!(!t.is_finished(), "it did not sleep");
+                std::thread::yield_now();
+            }
+            assert_eq!(t.join().unwrap(), Wake::Woken);
+        });
     }
 
     #[test]
