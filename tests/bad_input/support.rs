@@ -252,7 +252,7 @@ impl Objects {
     }
 }
 
-/// How one kind of object is made and opened, and how a message names it.
+/// How one kind of object is made and opened, and how a message begins to name it (32-bit x86 aligns a `u64` to 4).
 pub(crate) struct Opener {
     pub(crate) kind: Kind,
     pub(crate) described: &'static str,
@@ -277,7 +277,7 @@ pub(crate) const OPENERS: [Opener; 6] = [
     opener!(
         Value,
         Value<u64>,
-        "a Value<u64> (8 bytes each, aligned to 8)",
+        "a Value<u64> (8 bytes each, aligned to ",
         0
     ),
     opener!(Array, Array<u64>, "an Array<u64>", 3, 0),
@@ -285,7 +285,7 @@ pub(crate) const OPENERS: [Opener; 6] = [
     opener!(
         Mutex,
         Mutex<u64>,
-        "a Mutex<u64> (8 bytes each, aligned to 8)",
+        "a Mutex<u64> (8 bytes each, aligned to ",
         0
     ),
     opener!(Condvar, Condvar, "a Condvar"),
