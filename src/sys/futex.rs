@@ -38,6 +38,9 @@ pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Deadline) -> Wake 
     outcome(r)
 }
 
+/// Whether `futex_waitv` is there, as far as we know.
+static HAS_WAITV: AtomicBool = AtomicBool::new(true);
+
 /// Sleeps while `word` holds `expected` and `watch` holds `watched`, until `deadline`.
 ///
 /// Where the kernel has no `futex_waitv` (before 5.16, or under a filter) it watches `word` alone and returns
@@ -50,7 +53,6 @@ pub(crate) fn wait_either(
     deadline: Deadline,
     patience_without_watch: Duration,
 ) -> Wake {
-    static HAS_WAITV: AtomicBool = AtomicBool::new(true);
     if HAS_WAITV.load(Ordering::Relaxed) {
         let waiters = [Waitv::new(word, expected), Waitv::new(watch, watched)];
         let at = deadline.at().map(|d| KernelTimespec {
@@ -165,6 +167,17 @@ fn outcome(r: libc::c_long) -> Wake {
 mod tests {
     use super::*;
 
+    /// Whether a second word can be watched here; if not, says so.
+    fn has_waitv() -> bool {
+        let word = AtomicU32::new(0);
+        wait_either(&word, 1, &word, 1, Deadline::PASSED, Duration::ZERO);
+        let has = HAS_WAITV.load(Ordering::Relaxed);
+        if !has {
+            eprintln!("SKIPPED in part: no futex_waitv here");
+        }
+        has
+    }
+
     #[test]
     fn a_changed_word_ends_the_wait_at_once() {
         let word = AtomicU32::new(1);
@@ -175,10 +188,12 @@ mod tests {
             wait_either(&word, 0, &watch, 2, Deadline::NEVER, far),
             Wake::Again
         );
-        assert_eq!(
-            wait_either(&word, 1, &watch, 3, Deadline::after(far), far),
-            Wake::Again
-        );
+        if has_waitv() {
+            assert_eq!(
+                wait_either(&word, 1, &watch, 3, Deadline::after(far), far),
+                Wake::Again
+            );
+        }
     }
 
     #[test]
@@ -215,7 +230,8 @@ mod tests {
     #[test]
     fn a_wake_on_either_word_ends_the_wait() {
         let words = [AtomicU32::new(0), AtomicU32::new(0)];
-        for (i, want) in [(0, Wake::Woken), (1, Wake::Watched)] {
+        let watched = has_waitv().then_some((1, Wake::Watched));
+        for (i, want) in [(0, Wake::Woken)].into_iter().chain(watched) {
             std::thread::scope(|s| {
                 let t = s.spawn(|| {
                     let far = Duration::from_secs(1000);

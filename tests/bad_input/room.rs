@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::AtomicU64;
 
 /// Mounts a small tmpfs at `dir`, for this process only; it goes with the process. `Err` says why not.
@@ -246,7 +246,7 @@ const HOLD: &str = "COMMONHOLD_BAD_INPUT_HOLD";
 
 impl Holder {
     fn start(name: &str) -> Holder {
-        let mut child = Command::new(std::env::current_exe().unwrap())
+        let mut child = this_program()
             .args(["room::holder", "--exact", "--nocapture"])
             .env(HOLD, name)
             .stdin(Stdio::piped())

@@ -118,6 +118,17 @@ impl Drop for Dir {
     }
 }
 
+/// This test binary, to be started again: by way of an emulator, if one runs it, which `COMMONHOLD_TEST_RUNNER` then names.
+pub(crate) fn this_program() -> Command {
+    let exe = std::env::current_exe().unwrap();
+    let Some(runner) = std::env::var_os("COMMONHOLD_TEST_RUNNER") else {
+        return Command::new(exe);
+    };
+    let mut command = Command::new(runner);
+    command.arg(exe);
+    command
+}
+
 const ALONE: &str = "COMMONHOLD_BAD_INPUT_ALONE";
 
 /// Runs `body`, a closure in a test, in a process of its own, in which that test is the only one. A process that hangs is
@@ -132,7 +143,7 @@ pub(crate) fn alone<F: FnOnce()>(body: F) {
         unsafe { libc::alarm(60) };
         return body();
     }
-    let child = Command::new(std::env::current_exe().unwrap())
+    let child = this_program()
         .args([test, "--exact", "--nocapture", "--include-ignored"])
         .env(ALONE, test)
         .stdin(Stdio::null())
