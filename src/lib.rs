@@ -1,32 +1,37 @@
 #![doc = include_str!("../README.md")]
 // Under loom only the raw machines and their models are built; what only the rest uses looks unused.
 #![cfg_attr(commonhold_loom, allow(dead_code, unused_imports))]
-
-#[cfg(not(target_os = "linux"))]
+// Elsewhere this sentence is the only error: nothing else is built, also where there is no standard library.
+#![cfg_attr(not(all(target_os = "linux", target_has_atomic = "64")), no_std)]
+#[cfg(not(all(target_os = "linux", target_has_atomic = "64")))]
 compile_error!(
-    "commonhold needs Linux: its locks are futexes, and the kernel's record locks vouch for its members"
+    "commonhold needs Linux on a processor with 64-bit atomics: its locks are futexes, and the kernel's record locks vouch for its members"
 );
 
+#[cfg(all(target_os = "linux", target_has_atomic = "64"))]
 mod error;
+#[cfg(all(target_os = "linux", target_has_atomic = "64"))]
 mod raw;
+#[cfg(all(target_os = "linux", target_has_atomic = "64"))]
 mod sys;
 
-#[cfg(not(commonhold_loom))]
+#[cfg(all(target_os = "linux", target_has_atomic = "64", not(commonhold_loom)))]
 mod data;
-#[cfg(not(commonhold_loom))]
+#[cfg(all(target_os = "linux", target_has_atomic = "64", not(commonhold_loom)))]
 mod layout;
-#[cfg(not(commonhold_loom))]
+#[cfg(all(target_os = "linux", target_has_atomic = "64", not(commonhold_loom)))]
 mod plain;
-#[cfg(not(commonhold_loom))]
+#[cfg(all(target_os = "linux", target_has_atomic = "64", not(commonhold_loom)))]
 mod queue;
-#[cfg(not(commonhold_loom))]
+#[cfg(all(target_os = "linux", target_has_atomic = "64", not(commonhold_loom)))]
 mod segment;
-#[cfg(not(commonhold_loom))]
+#[cfg(all(target_os = "linux", target_has_atomic = "64", not(commonhold_loom)))]
 mod sync;
 
+#[cfg(all(target_os = "linux", target_has_atomic = "64"))]
 pub use error::{Error, Place, Result};
 
-#[cfg(not(commonhold_loom))]
+#[cfg(all(target_os = "linux", target_has_atomic = "64", not(commonhold_loom)))]
 pub use {
     data::{Array, AtomicCell, Atomics, Value},
     layout::fingerprint::Kind,
@@ -39,6 +44,7 @@ pub use {
 
 /// The crate whose traits say which types may live in a segment. For `#[derive]`, name it in your own Cargo.toml:
 /// `bytemuck = { version = "1", features = ["derive"] }`.
+#[cfg(all(target_os = "linux", target_has_atomic = "64"))]
 pub use bytemuck;
 
 /// Under loom there is no layout.

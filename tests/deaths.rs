@@ -289,8 +289,26 @@ fn a_process_of_many_waiting_threads_takes_not_the_whole_watch_with_it() {
     }
 }
 
+fn has_futex_waitv() -> bool {
+    // SAFETY: refused, whether the kernel has the call or not: it waits for no words.
+    assert_eq!(
+        unsafe { libc::syscall(libc::SYS_futex_waitv, 0, 0, 0, 0, 0) },
+        -1
+    );
+    std::io::Error::last_os_error().raw_os_error() != Some(libc::ENOSYS)
+}
+
 /// Lets the kernel say of `futex_waitv` that it has no such call, as kernels before 5.16 do.
 fn wait_in_recv_on_an_old_kernel(args: &[String]) {
+    // Some can't filter, and need not: qemu's user mode has no such call.
+    if has_futex_waitv() {
+        hide_futex_waitv();
+    }
+    assert!(!has_futex_waitv());
+    wait_in_recv(args);
+}
+
+fn hide_futex_waitv() {
     let rule = |code: u32, jt, jf, k| libc::sock_filter {
         code: code as u16,
         jt,
@@ -326,13 +344,7 @@ fn wait_in_recv_on_an_old_kernel(args: &[String]) {
             libc::prctl(libc::PR_SET_SECCOMP, filter, &raw const program),
             0
         );
-        assert_eq!(libc::syscall(libc::SYS_futex_waitv, 0, 0, 0, 0, 0), -1);
     }
-    assert_eq!(
-        std::io::Error::last_os_error().raw_os_error(),
-        Some(libc::ENOSYS)
-    );
-    wait_in_recv(args);
 }
 
 #[test]
@@ -497,6 +509,9 @@ fn a_process_lives_on_when_the_thread_that_attached_ends() {
 
 #[test]
 fn a_lock_is_found_dead_though_a_forked_child_of_its_owner_lives() {
+    if !support::forks_are_noticed() {
+        return;
+    }
     let stage = Stage::new();
     let flags = Atomics::<AtomicU32>::create(&stage.seg, "flags", 2).unwrap();
     let holder = Forked::start(|| {

@@ -48,6 +48,9 @@ fn members_are_listed_with_their_pids_and_the_dead_as_dead() {
 
 #[test]
 fn a_forked_child_is_a_member_of_its_own() {
+    if !support::forks_are_noticed() {
+        return;
+    }
     let name = Name::new("fork");
     let seg = Segment::create(&name, 1 << 16).unwrap();
     let value = Value::create(&seg, "value", 0u32).unwrap();
@@ -72,6 +75,9 @@ fn a_forked_child_is_a_member_of_its_own() {
 
 #[test]
 fn a_child_that_drops_what_it_inherited_takes_nothing_from_its_parent() {
+    if !support::forks_are_noticed() {
+        return;
+    }
     let name = Name::new("inherit");
     let seg = Segment::create(&name, 1 << 16).unwrap();
     let mutex = Mutex::create(&seg, "mutex", 0u32).unwrap();
@@ -89,6 +95,9 @@ fn a_child_that_drops_what_it_inherited_takes_nothing_from_its_parent() {
 
 #[test]
 fn an_inherited_guard_is_inert_also_in_a_child_that_has_attached() {
+    if !support::forks_are_noticed() {
+        return;
+    }
     let name = Name::new("inert");
     let seg = Segment::create(&name, 1 << 16).unwrap();
     let mutex = Mutex::create(&seg, "mutex", 0u32).unwrap();
@@ -153,10 +162,7 @@ fn unshare(flags: &[&str]) -> Option<Command> {
         return None;
     }
     let mut command = Command::new("unshare");
-    command
-        .args(flags)
-        .arg("--")
-        .arg(std::env::current_exe().unwrap());
+    command.args(flags).arg("--").args(support::this_program());
     Some(command)
 }
 
@@ -183,7 +189,7 @@ fn life_and_death_are_seen_across_pid_namespaces() {
             // Another user namespace has another user: unmapped, it is not the segment's owner.
             let mut command = Command::new("unshare");
             command.args(flags).arg("--map-root-user").arg("--");
-            command.arg(std::env::current_exe().unwrap());
+            command.args(support::this_program());
             Child::start_by(command, "hold", &[&name])
         } else {
             Child::start_by(command, "hold", &[&name])
@@ -205,6 +211,9 @@ fn life_and_death_are_seen_across_pid_namespaces() {
 
 #[test]
 fn a_process_with_the_pid_of_the_dead_does_not_vouch_for_it() {
+    if !support::forks_are_noticed() {
+        return;
+    }
     const LAST_PID: &str = "/proc/sys/kernel/ns_last_pid";
     let name = Name::new("pid");
     let seg = Segment::create(&name, 1 << 16).unwrap();
@@ -261,6 +270,9 @@ impl MakeMember for Mutex<u32> {
 
 #[test]
 fn a_thousand_members_attach_and_their_deaths_are_found() {
+    if !support::forks_are_noticed() {
+        return;
+    }
     let name = Name::new("thousand");
     let options = SegmentOptions::new().max_members(1024);
     let seg = options.create(&name).unwrap();
@@ -302,6 +314,9 @@ fn a_thousand_members_attach_and_their_deaths_are_found() {
 
 #[test]
 fn a_daemon_that_closed_all_its_descriptors_still_tells_the_living_from_the_dead() {
+    if !support::forks_are_noticed() {
+        return;
+    }
     let name = Name::new("daemon");
     let seg = Segment::create(&name, 1 << 16).unwrap();
     let mutex = Mutex::create(&seg, "mutex", 0u32).unwrap();
@@ -364,6 +379,9 @@ const ATTACHES: u32 = 400;
 
 #[test]
 fn forks_by_another_thread_never_inherit_the_power_to_vouch() {
+    if !support::forks_are_noticed() {
+        return;
+    }
     let name = Name::new("forks");
     let options = SegmentOptions::new().max_members(ATTACHES + 1);
     let seg = options.create(&name).unwrap();

@@ -214,7 +214,7 @@ impl Worker for Child {}
 
 fn start(stage: &Stage, worker: usize, random: &mut Random) -> Box<dyn Worker> {
     let seed = random.below(u64::MAX);
-    if random.below(8) == 0 {
+    if random.below(8) == 0 || !support::forks_are_noticed() {
         let (worker, seed) = (worker.to_string(), seed.to_string());
         Box::new(Child::start("work", &[stage.seg.name(), &worker, &seed]))
     } else {

@@ -21,15 +21,27 @@ pub trait AtomicCell: sealed::Sealed + Send + Sync + 'static {}
 mod sealed {
     /// # Safety
     /// The type is an atomic integer: any bytes are a value, and it changes only by atomic accesses.
-    pub unsafe trait Sealed {}
+    pub unsafe trait Sealed {
+        /// What the type is called in a segment.
+        type Named;
+    }
 }
 
 macro_rules! cells {
-    ($($t:ty),*) => {$(
-        // SAFETY: an atomic integer.
-        unsafe impl sealed::Sealed for $t {}
-        impl AtomicCell for $t {}
-    )*};
+    ($($t:ident),*) => {
+        /// The same sizes and alignments under names of our own: std's differ from compiler to compiler (`AtomicU64` to 1.95,
+        /// `Atomic<u64>` from 1.96), and programs of different compilers share segments.
+        mod named {
+            $(#[derive(Debug)] pub struct $t(#[allow(dead_code)] super::$t);)*
+        }
+        $(
+            // SAFETY: an atomic integer.
+            unsafe impl sealed::Sealed for $t {
+                type Named = named::$t;
+            }
+            impl AtomicCell for $t {}
+        )*
+    };
 }
 
 cells!(
@@ -94,20 +106,21 @@ impl<A: AtomicCell> Atomics<A> {
 
     /// Makes `len` atomics, all of them 0.
     pub fn create(segment: &Segment, name: &str, len: usize) -> Result<Self> {
-        let placed = Placed::create::<A>(segment, name, Self::SHAPE, len, Self::zero(len))?;
+        let placed = Placed::create::<A::Named>(segment, name, Self::SHAPE, len, Self::zero(len))?;
         Ok(Self::of(placed))
     }
 
     /// Finds the atomics of that name, however many there are.
     pub fn open(segment: &Segment, name: &str) -> Result<Self> {
-        let placed = Placed::open::<A>(segment, name, Self::SHAPE, None)?;
+        let placed = Placed::open::<A::Named>(segment, name, Self::SHAPE, None)?;
         Ok(Self::of(placed))
     }
 
     /// Finds the atomics of that name, or makes them. Another number is a
     /// [`TypeMismatch`](crate::Error::TypeMismatch).
     pub fn open_or_create(segment: &Segment, name: &str, len: usize) -> Result<Self> {
-        let placed = Placed::open_or_create::<A>(segment, name, Self::SHAPE, len, Self::zero(len))?;
+        let placed =
+            Placed::open_or_create::<A::Named>(segment, name, Self::SHAPE, len, Self::zero(len))?;
         Ok(Self::of(placed))
     }
 

@@ -191,10 +191,10 @@ mod tests {
 
     #[test]
     fn a_message_says_kind_type_and_number() {
-        let f = Fingerprint::of::<f64>(Kind::Array, 12);
+        let f = Fingerprint::of::<f32>(Kind::Array, 12);
         assert_eq!(
             f.describe(false),
-            "an Array<f64> of 12 (8 bytes each, aligned to 8)"
+            "an Array<f32> of 12 (4 bytes each, aligned to 4)"
         );
     }
 

@@ -97,12 +97,6 @@ pub(crate) fn is_held(file: &File, offset: i64) -> io::Result<bool> {
 }
 
 fn control(file: &File, command: i32, kind: i32, offset: i64) -> io::Result<libc::c_short> {
-    // `struct flock` with 64-bit offsets, which OFD commands take on every machine.
-    #[cfg(target_pointer_width = "64")]
-    type Flock = libc::flock;
-    #[cfg(not(target_pointer_width = "64"))]
-    type Flock = libc::flock64;
-
     // SAFETY: zero bytes are a valid flock; l_pid must be zero for OFD commands.
     let mut lock: Flock = unsafe { std::mem::zeroed() };
     lock.l_type = kind as libc::c_short;
@@ -110,8 +104,28 @@ fn control(file: &File, command: i32, kind: i32, offset: i64) -> io::Result<libc
     lock.l_start = offset;
     lock.l_len = 1;
     // SAFETY: the descriptor is open, and the commands read and write one flock.
-    if unsafe { libc::fcntl(file.as_raw_fd(), command, &raw mut lock) } != 0 {
+    if unsafe { fcntl(file.as_raw_fd(), command, &raw mut lock) } != 0 {
         return Err(io::Error::last_os_error());
     }
     Ok(lock.l_type)
+}
+
+/// `struct flock` with 64-bit offsets.
+#[cfg(target_pointer_width = "64")]
+type Flock = libc::flock;
+#[cfg(not(target_pointer_width = "64"))]
+type Flock = libc::flock64;
+
+#[cfg(target_pointer_width = "64")]
+unsafe fn fcntl(fd: i32, command: i32, lock: *mut Flock) -> i32 {
+    // SAFETY: as the caller promises.
+    unsafe { libc::fcntl(fd, command, lock) }
+}
+
+/// The kernel itself, which takes 64-bit offsets for OFD commands on every machine: 32-bit glibc's `fcntl` expects 32-bit
+/// ones even there, and would take the upper half of our offset for a length.
+#[cfg(not(target_pointer_width = "64"))]
+unsafe fn fcntl(fd: i32, command: i32, lock: *mut Flock) -> i32 {
+    // SAFETY: as the caller promises.
+    unsafe { libc::syscall(libc::SYS_fcntl64, fd, command, lock) as i32 }
 }

@@ -247,11 +247,11 @@ fn allocate(file: &File, offset: u64, len: u64) -> Result<()> {
         // Linux's own fallocate, not posix_fallocate: where a file system has none, glibc would write into each block.
         // SAFETY: the descriptor is open.
         let r = unsafe {
-            libc::fallocate(
+            libc::fallocate64(
                 file.as_raw_fd(),
                 0,
-                offset as libc::off_t,
-                len as libc::off_t,
+                offset as libc::off64_t,
+                len as libc::off64_t,
             )
         };
         if r == 0 {
@@ -294,10 +294,10 @@ fn write_zeros(file: &File, mut offset: u64, len: u64) -> Result<()> {
 }
 
 fn no_space(file: &File, requested: u64) -> Error {
-    // SAFETY: zero bytes are a valid statvfs, and the call fills it.
-    let mut s: libc::statvfs = unsafe { std::mem::zeroed() };
-    // SAFETY: the descriptor is open, `s` is a statvfs.
-    let known = unsafe { libc::fstatvfs(file.as_raw_fd(), &mut s) } == 0;
+    // SAFETY: zero bytes are a valid statvfs64, and the call fills it.
+    let mut s: libc::statvfs64 = unsafe { std::mem::zeroed() };
+    // SAFETY: the descriptor is open, `s` is a statvfs64.
+    let known = unsafe { libc::fstatvfs64(file.as_raw_fd(), &mut s) } == 0;
     // The types differ from machine to machine.
     #[allow(clippy::useless_conversion, clippy::unnecessary_cast)]
     let free = (s.f_bavail as u64).saturating_mul(s.f_frsize as u64);
@@ -315,23 +315,22 @@ pub(crate) fn effective_user() -> u32 {
 }
 
 fn file_size_limit() -> u64 {
-    let mut limit = libc::rlimit {
-        rlim_cur: libc::RLIM_INFINITY,
-        rlim_max: libc::RLIM_INFINITY,
-    };
-    // SAFETY: `limit` is an rlimit that the call fills.
-    unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &mut limit) };
+    // No limit is the largest number, and no file is longer than this.
     let most = i64::MAX as u64;
-    if limit.rlim_cur == libc::RLIM_INFINITY {
-        return most;
-    }
-    #[allow(clippy::useless_conversion, clippy::unnecessary_cast)]
-    let cur = limit.rlim_cur as u64;
-    cur.min(most)
+    let mut limit = libc::rlimit64 {
+        rlim_cur: most,
+        rlim_max: most,
+    };
+    // SAFETY: `limit` is an rlimit64 that the call fills.
+    unsafe { libc::getrlimit64(libc::RLIMIT_FSIZE, &mut limit) };
+    limit.rlim_cur.min(most)
 }
 
 fn open_at(path: &Path, flags: i32, mode: u32) -> io::Result<File> {
     let path = c_string(path)?;
+    // Without it a 32-bit process can't open a file of 2 GiB or more, not even to say that it has no room for it. The C
+    // library adds the flag where it is needed and not a number of its own (0).
+    let flags = flags | libc::O_LARGEFILE;
     loop {
         // SAFETY: `path` is a C string.
         let fd = unsafe { libc::open(path.as_ptr(), flags, mode as libc::c_uint) };

@@ -70,7 +70,7 @@ fn an_object_opened_as_another_kind_is_refused_with_both_kinds() {
 mod wide {
     #[repr(C)]
     #[derive(Clone, Copy, bytemuck::Pod, bytemuck::Zeroable)]
-    pub(super) struct State(pub(super) [u64; 3]);
+    pub(super) struct State(pub(super) [u32; 6]);
 }
 
 mod narrow {
@@ -82,19 +82,19 @@ mod narrow {
 #[test]
 fn an_object_opened_with_another_type_is_refused_with_both_types() {
     let seg = Segment::anonymous(1 << 16).unwrap();
-    Value::create(&seg, "v", 0u64).unwrap();
+    Value::create(&seg, "v", 0u32).unwrap();
     let (there, asked) = (
-        "a Value<u64> (8 bytes each, aligned to 8)",
-        "a Value<i64> (8 bytes each, aligned to 8)",
+        "a Value<u32> (4 bytes each, aligned to 4)",
+        "a Value<i32> (4 bytes each, aligned to 4)",
     );
-    is_mismatch(Value::<i64>::open(&seg, "v").map(drop), "v", asked, there);
-    let asked = "a Value<[u8; 8]> (8 bytes each, aligned to 1)";
-    let opened = Value::<[u8; 8]>::open_or_create(&seg, "v", [0; 8]).map(drop);
+    is_mismatch(Value::<i32>::open(&seg, "v").map(drop), "v", asked, there);
+    let asked = "a Value<[u8; 4]> (4 bytes each, aligned to 1)";
+    let opened = Value::<[u8; 4]>::open_or_create(&seg, "v", [0; 4]).map(drop);
     is_mismatch(opened, "v", asked, there);
 
-    Mutex::create(&seg, "state", wide::State([0; 3])).unwrap();
+    Mutex::create(&seg, "state", wide::State([0; 6])).unwrap();
     let (there, asked) = (
-        "a Mutex<State> (24 bytes each, aligned to 8)",
+        "a Mutex<State> (24 bytes each, aligned to 4)",
         "a Mutex<State> (12 bytes each, aligned to 4)",
     );
     let opened = Mutex::<narrow::State>::open(&seg, "state").map(drop);

@@ -14,6 +14,8 @@ fn a_segment_of_no_capacity_has_one_page_or_more() {
 #[test]
 fn sizes_beyond_the_limits_are_refused_with_the_limit() {
     let name = Name::new();
+    // (32 bits can't say a number beyond this limit.)
+    #[cfg(target_pointer_width = "64")]
     for huge in [
         usize::MAX,
         usize::MAX - 4096,
@@ -78,8 +80,8 @@ fn objects_of_absurd_lengths_are_refused_and_leave_the_segment_as_it_was() {
         usize::MAX / 8 + 1,
         isize::MAX as usize,
         isize::MAX as usize + 1,
-        1 << 61,
-        1 << 32,
+        1 << (usize::BITS - 3),
+        1 << (usize::BITS / 2),
     ] {
         for result in [
             Array::create(&seg, "huge", huge, 0u8).map(drop),
@@ -173,9 +175,12 @@ fn an_array_of_items_without_size_may_not_be_longer_than_memory() {
             ] {
                 refused!(
                     result,
-                    Error::TooLarge { requested, limit: 0x7FFF_FFFF_FFFF_FFFF }
-                        if *requested == huge as u64,
-                    [&format!("{huge} was asked for")[..], "the limit is 9223372036854775807"]
+                    Error::TooLarge { requested, limit }
+                        if *requested == huge as u64 && *limit == isize::MAX as u64,
+                    [
+                        &format!("{huge} was asked for")[..],
+                        &format!("the limit is {}", isize::MAX)
+                    ]
                 );
             }
         }

@@ -118,6 +118,17 @@ impl Drop for Dir {
     }
 }
 
+/// This test binary, to be started again: by way of an emulator, if one runs it, which `COMMONHOLD_TEST_RUNNER` then names.
+pub(crate) fn this_program() -> Command {
+    let exe = std::env::current_exe().unwrap();
+    let Some(runner) = std::env::var_os("COMMONHOLD_TEST_RUNNER") else {
+        return Command::new(exe);
+    };
+    let mut command = Command::new(runner);
+    command.arg(exe);
+    command
+}
+
 const ALONE: &str = "COMMONHOLD_BAD_INPUT_ALONE";
 
 /// Runs `body`, a closure in a test, in a process of its own, in which that test is the only one. A process that hangs is
@@ -132,7 +143,7 @@ pub(crate) fn alone<F: FnOnce()>(body: F) {
         unsafe { libc::alarm(60) };
         return body();
     }
-    let child = Command::new(std::env::current_exe().unwrap())
+    let child = this_program()
         .args([test, "--exact", "--nocapture", "--include-ignored"])
         .env(ALONE, test)
         .stdin(Stdio::null())
@@ -252,7 +263,7 @@ impl Objects {
     }
 }
 
-/// How one kind of object is made and opened, and how a message names it.
+/// How one kind of object is made and opened, and how a message begins to name it (32-bit x86 aligns a `u64` to 4).
 pub(crate) struct Opener {
     pub(crate) kind: Kind,
     pub(crate) described: &'static str,
@@ -277,7 +288,7 @@ pub(crate) const OPENERS: [Opener; 6] = [
     opener!(
         Value,
         Value<u64>,
-        "a Value<u64> (8 bytes each, aligned to 8)",
+        "a Value<u64> (8 bytes each, aligned to ",
         0
     ),
     opener!(Array, Array<u64>, "an Array<u64>", 3, 0),
@@ -285,7 +296,7 @@ pub(crate) const OPENERS: [Opener; 6] = [
     opener!(
         Mutex,
         Mutex<u64>,
-        "a Mutex<u64> (8 bytes each, aligned to 8)",
+        "a Mutex<u64> (8 bytes each, aligned to ",
         0
     ),
     opener!(Condvar, Condvar, "a Condvar"),

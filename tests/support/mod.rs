@@ -3,9 +3,11 @@
 // Each test binary uses a part of it.
 #![allow(dead_code, unreachable_pub, unused_imports, unused_macros)]
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -39,6 +41,59 @@ pub fn role() -> Option<(String, Vec<String>)> {
     Some((role, args.split(SEPARATOR).map(str::to_owned).collect()))
 }
 
+/// This test binary, to be started again: by way of an emulator, if one runs it, which `COMMONHOLD_TEST_RUNNER` then names.
+pub fn this_program() -> Vec<OsString> {
+    let exe = std::env::current_exe().unwrap().into_os_string();
+    std::env::var_os("COMMONHOLD_TEST_RUNNER")
+        .into_iter()
+        .chain([exe])
+        .collect()
+}
+
+/// The command made of these words.
+pub fn command(words: &[OsString]) -> Command {
+    let mut command = Command::new(&words[0]);
+    command.args(&words[1..]);
+    command
+}
+
+/// Whether the kernel does for forked children what it was told to (MADV_WIPEONFORK); if not, says so. qemu's user mode
+/// accepts the advice and forgets it, so a child there takes itself for its parent.
+pub fn forks_are_noticed() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(wipe_on_fork_works)
+}
+
+fn wipe_on_fork_works() -> bool {
+    let size = 4096;
+    // SAFETY: a new page of our own; the child only reads it and ends, the parent waits for it and unmaps the page.
+    let status = unsafe {
+        let page = libc::mmap(
+            std::ptr::null_mut(),
+            size,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        );
+        assert_ne!(page, libc::MAP_FAILED);
+        assert_eq!(libc::madvise(page, size, libc::MADV_WIPEONFORK), 0);
+        page.cast::<u8>().write(1);
+        let pid = libc::fork();
+        if pid == 0 {
+            libc::_exit(page.cast::<u8>().read_volatile().into());
+        }
+        let mut status = -1;
+        assert_eq!(libc::waitpid(pid, &raw mut status, 0), pid);
+        libc::munmap(page, size);
+        status
+    };
+    if status != 0 {
+        eprintln!("SKIPPED, what forks: this kernel (an emulator?) ignores MADV_WIPEONFORK");
+    }
+    status == 0
+}
+
 /// A child process, killed when dropped.
 pub struct Child {
     process: std::process::Child,
@@ -48,8 +103,7 @@ pub struct Child {
 
 impl Child {
     pub fn start(role: &str, args: &[&str]) -> Child {
-        let exe = std::env::current_exe().unwrap();
-        Child::start_by(Command::new(exe), role, args)
+        Child::start_by(command(&this_program()), role, args)
     }
 
     /// Starts by way of `command`, which gets the test binary's arguments after its own.
@@ -59,8 +113,7 @@ impl Child {
 
     /// Starts with another standard input; it can't be [said](Self::say) anything.
     pub fn start_with_stdin(role: &str, args: &[&str], stdin: Stdio) -> Child {
-        let exe = std::env::current_exe().unwrap();
-        Child::start_from(Command::new(exe), role, args, stdin)
+        Child::start_from(command(&this_program()), role, args, stdin)
     }
 
     fn start_from(mut command: Command, role: &str, args: &[&str], stdin: Stdio) -> Child {
