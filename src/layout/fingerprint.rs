@@ -141,21 +141,12 @@ fn short_type_name<T>() -> String {
         }
     }
     short.push_str(&word);
-    let mut short = atomic_by_its_old_name(&short).unwrap_or(short);
     let mut end = short.len().min(TYPE_NAME_BYTES);
     while !short.is_char_boundary(end) {
         end -= 1;
     }
     short.truncate(end);
     short
-}
-
-/// `AtomicU64` is a type of its own to some compilers, and `Atomic<u64>` by another name to newer ones. Programs of both
-/// sorts mean the same.
-fn atomic_by_its_old_name(short: &str) -> Option<String> {
-    let integer = short.strip_prefix("Atomic<")?.strip_suffix('>')?;
-    let (sign, size) = integer.split_at_checked(1)?;
-    Some(format!("Atomic{}{size}", sign.to_uppercase()))
 }
 
 #[cfg(test)]
@@ -173,20 +164,6 @@ mod tests {
             "Local<Wrapping<u8>>"
         );
         assert_eq!(short_type_name::<(u8, Local<u8>)>(), "(u8, Local<u8>)");
-    }
-
-    #[test]
-    fn an_atomic_is_called_the_same_by_every_compiler() {
-        use std::sync::atomic::{AtomicIsize, AtomicU64};
-        assert_eq!(short_type_name::<AtomicU64>(), "AtomicU64");
-        for (now, then) in [
-            ("Atomic<u64>", "AtomicU64"),
-            ("Atomic<isize>", "AtomicIsize"),
-        ] {
-            assert_eq!(atomic_by_its_old_name(now).unwrap(), then);
-        }
-        assert_eq!(short_type_name::<AtomicIsize>(), "AtomicIsize");
-        assert_eq!(atomic_by_its_old_name("AtomicU64"), None);
     }
 
     #[test]
