@@ -119,7 +119,9 @@ impl<T: InPlace> Array<T> {
     /// A copy of item `index`.
     pub fn get(&self, index: usize) -> Result<T> {
         self.check(index)?;
-        Ok(self.lock()?[index])
+        let item = self.lock()?[index];
+        self.placed.check_whole()?;
+        Ok(item)
     }
 
     /// Replaces item `index`.
@@ -137,6 +139,7 @@ impl<T: InPlace> Array<T> {
             .try_reserve_exact(self.len())
             .map_err(|_| Error::no_memory(self.len() * size_of::<T>()))?;
         items.extend_from_slice(&self.lock()?);
+        self.placed.check_whole()?;
         Ok(items)
     }
 

@@ -123,6 +123,7 @@ impl<T: Plain> Value<T> {
             Some(bits) => bits,
             None => self.read_against_writers(deadline)?,
         };
+        self.placed.check_whole()?;
         copy::judge(&bits).ok_or(Error::Corrupt)
     }
 
@@ -208,6 +209,7 @@ impl<T: Plain> Value<T> {
                 Ended::Notified => {}
                 Ended::Death | Ended::Bound => nap = Nap::UntilDeath,
                 Ended::TimedOut => return look()?.ok_or(Error::Timeout),
+                Ended::Lost => return Err(Error::Corrupt),
             }
             // A wait that ends by a notify has not looked, and writers may be quicker than we look, each time.
             if deadline.has_passed() {
@@ -225,9 +227,12 @@ impl<T: Plain> Value<T> {
 
     fn update_by<R>(&self, call: &Call<'_, Inner>, change: impl FnOnce(&mut T) -> R) -> Result<R> {
         self.placed.control().write(call, |current, spare| {
-            let mut value = copy::judge::<T>(&self.load(current)).ok_or(Error::Corrupt)?;
+            let bits = self.load(current);
+            self.placed.check_whole()?;
+            let mut value = copy::judge::<T>(&bits).ok_or(Error::Corrupt)?;
             let result = change(&mut value);
             if !call.members.is_me(call.me) {
+                self.placed.check_whole()?;
                 return Err(Error::InvalidArgument(
                     "the closure forked: the update is the parent's, update anew in the child",
                 ));

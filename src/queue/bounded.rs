@@ -191,6 +191,7 @@ impl<T: Plain> Queue<T> {
         self.placed
             .control()
             .try_recv(self.slots(), &call, 1, take)?;
+        self.placed.check_whole()?;
         item.ok_or(Error::Corrupt)
     }
 
@@ -304,6 +305,7 @@ impl<T: Plain> Queue<T> {
             1
         };
         self.placed.control().recv(self.slots(), &call, 1, take)?;
+        self.placed.check_whole()?;
         item.ok_or(Error::Corrupt)
     }
 
@@ -334,6 +336,10 @@ impl<T: Plain> Queue<T> {
             n
         };
         recv(max as u64, &mut take)?;
+        if let Err(e) = self.placed.check_whole() {
+            items.truncate(before);
+            return Err(e);
+        }
         match items.len() - before {
             0 => Err(Error::Corrupt),
             n => Ok(n),

@@ -57,6 +57,8 @@ impl RawCondvar {
                 Ended::Death => return false,
                 Ended::Bound => nap = Nap::UntilDeath,
                 Ended::TimedOut => return true,
+                // Taking the mutex will say so.
+                Ended::Lost => return false,
             }
         }
     }

@@ -80,7 +80,8 @@ pub(crate) trait Membership {
     /// Whether the member may still act. `false` only when no thread of it can write any more, and then for ever.
     fn is_alive(&self, id: MemberId) -> bool;
 
-    /// Whether this process is (still) the member `id`: not in a child that was forked since it became one.
+    /// Whether this process is (still) the member `id`: not in a child that was forked since it became one, and not when the
+    /// region is lost.
     fn is_still(&self, _id: MemberId) -> bool {
         true
     }

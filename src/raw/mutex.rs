@@ -251,6 +251,10 @@ impl RawMutex {
                 .members
                 .park(&self.word, word, deaths, naps.next(), call.deadline);
             waited = WAITERS;
+            if !call.members.is_still(call.me) {
+                // The region is lost, and with it whoever was to unlock.
+                return Err(Error::Corrupt);
+            }
             let now = call.members.deaths();
             if wake == Wake::TimedOut || now != deaths {
                 asked = 0;

@@ -222,6 +222,7 @@ impl RawQueue {
                     };
                 }
                 Ended::TimedOut => return Err(Error::Timeout),
+                Ended::Lost => return Err(Error::Corrupt),
             }
             if attempt()? {
                 return Ok(());

@@ -60,6 +60,8 @@ pub(crate) enum Ended {
     Bound,
     /// The deadline passed.
     TimedOut,
+    /// The caller is no member any more: the region is lost.
+    Lost,
 }
 
 impl RawSignal {
@@ -115,6 +117,9 @@ impl RawSignal {
         }
         call.members
             .park(&self.word, asleep, ticket.deaths, nap, call.deadline);
+        if !call.members.is_still(call.me) {
+            return Ended::Lost;
+        }
         if self.has_moved(ticket) {
             return Ended::Notified;
         }

@@ -15,7 +15,7 @@ use crate::raw::MemberId;
 use crate::sys::fork;
 use crate::sys::futex;
 use crate::sys::liveness::{self, Candidate};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 
 impl Inner {
     #[inline]
@@ -40,6 +40,7 @@ impl Inner {
     /// while its owner lives.
     #[cold]
     pub(super) fn attach(&self) -> Result<MemberId> {
+        self.check_whole()?;
         let no_forks = fork::keep_forks_out();
         if let Some(id) = self.me_if_attached() {
             // Another thread of this process was quicker.
@@ -68,6 +69,12 @@ impl Inner {
         let page = self.page.get();
         page.liveness.store(liveness, Ordering::Relaxed);
         page.member.store(id.bits(), Ordering::Release);
+        // Pairs with the handler's exchange of the flag: either we see it, or it clears the name that we stored.
+        fence(Ordering::SeqCst);
+        if let Err(e) = self.check_whole() {
+            page.member.store(0, Ordering::Relaxed);
+            return Err(e);
+        }
         Ok(id)
     }
 
@@ -142,13 +149,26 @@ impl Inner {
 
 impl Drop for Inner {
     fn drop(&mut self) {
+        self.leave();
+        if let Some(guard) = self.truncation.take() {
+            guard.end(&fork::keep_forks_out());
+        }
+    }
+}
+
+impl Inner {
+    fn leave(&self) {
+        let page = self.page.get().liveness.load(Ordering::Relaxed);
         // In a forked child that never became a member both are 0: what the parent has is not ours to give up.
+        if page.is_null() {
+            return;
+        }
+        // SAFETY: this process stored the page when it attached (a child would read null), and drops once.
+        unsafe { liveness::release(page) };
+        // None: the region is lost.
         let Some(id) = self.me_if_attached() else {
             return;
         };
-        let page = self.page.get().liveness.load(Ordering::Relaxed);
-        // SAFETY: this process stored the page when it attached (a child would read null), and drops once.
-        unsafe { liveness::release(page) };
         // Claims that this process still has, by guards that were forgotten, are a dead member's from here on.
         // Nobody is woken for it (a thousand sleepers at each detach would cost too much): who leaves in order has no call under way
         // that could have swallowed a wake-up, and waiters for a forgotten guard's lock ask after its owner when their

@@ -12,12 +12,13 @@ pub use options::SegmentOptions;
 
 pub(crate) use objects::{Placed, Shape};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::layout::header::{Geometry, SHARED_AT, Shared};
 use crate::raw::MemberId;
-use crate::sys::fork::ForkPage;
+use crate::sys::fork::{self, ForkPage};
 use crate::sys::map::Map;
 use crate::sys::shm::SegmentFile;
+use crate::sys::truncation::TruncationGuard;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -79,6 +80,8 @@ pub(crate) struct Inner {
     geometry: Geometry,
     name: String,
     page: ForkPage,
+    /// For those who asked for it.
+    truncation: Option<TruncationGuard>,
 }
 
 impl Segment {
@@ -183,6 +186,26 @@ impl Inner {
         match MemberId::from_private(member.load(Ordering::Relaxed)) {
             Some(id) => Ok(id),
             None => self.attach(),
+        }
+    }
+
+    /// Has the file's loss noticed, from here on.
+    fn guard_truncation(&mut self) -> Result<()> {
+        let no_forks = fork::keep_forks_out();
+        let (start, len) = (self.map.bytes(0, 0, 1)?, self.map.len());
+        let member = &self.page.get().member;
+        // SAFETY: mapping and page live as long as `self`, whose drop ends the guard first; the mapping is `self`'s alone, and
+        // `check_whole` stands behind each reading of it.
+        let guard = unsafe { TruncationGuard::new(start, len, member, &no_forks)? };
+        self.truncation = Some(guard);
+        Ok(())
+    }
+
+    /// `Err(Corrupt)` if the file was cut short: what was read before this call is then nobody's word.
+    pub(crate) fn check_whole(&self) -> Result<()> {
+        match &self.truncation {
+            Some(guard) if guard.is_lost() => Err(Error::Corrupt),
+            _ => Ok(()),
         }
     }
 

@@ -22,7 +22,7 @@ use crate::sys::map::InRegion;
 use crate::sys::spin::Adaptive;
 use std::marker::PhantomData;
 use std::ptr::NonNull;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicU32, Ordering, fence};
 use std::time::Duration;
 
 /// How long the maker of an object waits for another that is making one: it may be stopped, and then it is alive for ever.
@@ -200,6 +200,18 @@ impl<R: InRegion> Placed<R> {
         unsafe { self.member.as_ref() }
     }
 
+    /// Stands behind each reading of items: `Err(Corrupt)` if the file was cut short meanwhile, so that it means nothing.
+    #[inline]
+    pub(crate) fn check_whole(&self) -> Result<()> {
+        // The readings come before this look; see `TruncationGuard::is_lost`.
+        fence(Ordering::Acquire);
+        // The loss of the region clears the name; so does a fork, which does no harm.
+        if self.member().load(Ordering::Relaxed) == 0 {
+            return self.inner().check_whole();
+        }
+        Ok(())
+    }
+
     #[inline]
     pub(crate) fn call(&self, deadline: Deadline) -> Result<Call<'_, Inner>> {
         let members = self.inner();
@@ -269,12 +281,12 @@ impl Inner {
     fn find(&self, name: &str) -> Result<Option<Described>> {
         for index in directory::probe(name, self.geometry.max_objects) {
             match self.entry(index).read()? {
-                None => return Ok(None),
-                Some(d) if d.name == name => return Ok(Some(d)),
+                None => break,
+                Some(d) if d.name == name => return self.check_whole().map(|()| Some(d)),
                 Some(_) => {}
             }
         }
-        Ok(None)
+        self.check_whole().map(|()| None)
     }
 
     fn create_object(
@@ -314,6 +326,10 @@ impl Inner {
             offset,
             size,
         };
+        // Allocating would make a file that was cut short long again, with zeros where there were objects.
+        if self.file.file().metadata()?.len() < self.geometry.file_bytes {
+            return Err(Error::Corrupt);
+        }
         self.file.allocate(offset, size)?;
         let at = self.map.bytes(offset, size, shape.align)?;
         init(NonNull::new(at).expect("a mapping is not at null"));

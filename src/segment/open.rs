@@ -48,9 +48,14 @@ pub(super) fn refuse_other_users(file: &SegmentFile, allowed: bool) -> Result<()
 }
 
 /// Maps the file and becomes a member. `geometry` was checked against the file, or made it.
-pub(super) fn attach(file: SegmentFile, geometry: Geometry, name: &str) -> Result<Segment> {
+pub(super) fn attach(
+    file: SegmentFile,
+    geometry: Geometry,
+    name: &str,
+    guarded: bool,
+) -> Result<Segment> {
     Ok(Segment {
-        inner: Arc::new(attach_inner(file, geometry, name)?),
+        inner: Arc::new(attach_inner(file, geometry, name, guarded)?),
     })
 }
 
@@ -59,9 +64,10 @@ pub(super) fn attach_and_publish(
     draft: SegmentFile,
     geometry: Geometry,
     name: &str,
+    guarded: bool,
     path: &std::path::Path,
 ) -> Result<Option<Segment>> {
-    let mut inner = attach_inner(draft, geometry, name)?;
+    let mut inner = attach_inner(draft, geometry, name, guarded)?;
     if !inner.file.publish(path)? {
         return Ok(None);
     }
@@ -70,7 +76,7 @@ pub(super) fn attach_and_publish(
     }))
 }
 
-fn attach_inner(file: SegmentFile, geometry: Geometry, name: &str) -> Result<Inner> {
+fn attach_inner(file: SegmentFile, geometry: Geometry, name: &str, guarded: bool) -> Result<Inner> {
     let len = usize::try_from(geometry.file_bytes)
         .ok()
         .filter(|&n| isize::try_from(n).is_ok())
@@ -79,13 +85,17 @@ fn attach_inner(file: SegmentFile, geometry: Geometry, name: &str) -> Result<Inn
             available: isize::MAX as u64,
             place: Place::AddressSpace,
         })?;
-    let inner = Inner {
+    let mut inner = Inner {
         map: Map::new(file.file(), len)?,
         file,
         geometry,
         name: name.to_owned(),
         page: ForkPage::new()?,
+        truncation: None,
     };
+    if guarded {
+        inner.guard_truncation()?;
+    }
     inner.attach()?;
     Ok(inner)
 }

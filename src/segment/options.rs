@@ -35,6 +35,7 @@ pub struct SegmentOptions {
     max_objects: u32,
     directory: PathBuf,
     allow_other_users: bool,
+    guard_truncation: bool,
 }
 
 impl Default for SegmentOptions {
@@ -46,6 +47,7 @@ impl Default for SegmentOptions {
             max_objects: 128,
             directory: PathBuf::from(DEFAULT_DIRECTORY),
             allow_other_users: false,
+            guard_truncation: false,
         }
     }
 }
@@ -95,9 +97,26 @@ impl SegmentOptions {
     }
 
     /// Open segments of other users too. Whoever can write a segment can send its members any values, make them wait
-    /// until their deadlines, and (unless it is an anonymous one) crash them by truncating the file.
+    /// until their deadlines, and (unless it is an anonymous one, or they [guard](Self::guard_truncation) against it)
+    /// crash them by truncating the file.
     pub fn allow_other_users(mut self, allow: bool) -> Self {
         self.allow_other_users = allow;
+        self
+    }
+
+    /// Lets this process survive that the segment's file is cut short (`truncate`, by mistake or malice): otherwise the next
+    /// access to what is gone ends it with SIGBUS. Then whatever it does with the segment is [`Corrupt`](Error::Corrupt):
+    /// who waits finds out within 0.1 s, and what a call had read when the file was cut is not returned. A guard of a lock that is
+    /// held meanwhile, and [`Atomics`](crate::Atomics), show zeros. To go on, open (or make) a segment anew.
+    ///
+    /// The guard is a SIGBUS handler for the whole process, installed when the first such segment is attached; a SIGBUS that
+    /// is none of a guarded segment's goes to the handler that was there before. A handler that the program installs later
+    /// takes ours away, unless it passes on what is not its own.
+    ///
+    /// A file that is cut short and grown again, and the rest of a page in whose middle it ends, read as zero without any
+    /// signal: as if somebody had scribbled there. An [anonymous](Segment::anonymous) segment can't be cut short.
+    pub fn guard_truncation(mut self, guard: bool) -> Self {
+        self.guard_truncation = guard;
         self
     }
 
@@ -109,7 +128,9 @@ impl SegmentOptions {
         // Without a name first; with a temporary one for file systems without O_TMPFILE, and for systems without /proc.
         for named in [false, true] {
             if let Some(draft) = SegmentFile::draft(&path, &plan, named)? {
-                if let Some(made) = open::attach_and_publish(draft, geometry, name, &path)? {
+                if let Some(made) =
+                    open::attach_and_publish(draft, geometry, name, self.guard_truncation, &path)?
+                {
                     return Ok(made);
                 }
             }
@@ -122,7 +143,7 @@ impl SegmentOptions {
         let file = SegmentFile::open(&self.path(name)?)?;
         open::refuse_other_users(&file, self.allow_other_users)?;
         let geometry = open::read_geometry(&file)?;
-        open::attach(file, geometry, name)
+        open::attach(file, geometry, name, self.guard_truncation)
     }
 
     /// Attaches the segment of that name, or makes it.
@@ -145,7 +166,7 @@ impl SegmentOptions {
         let geometry = self.geometry()?;
         // Whoever has the descriptor may use it, whoever he is; nobody else can reach the file.
         let file = SegmentFile::anonymous(&open::plan(&geometry, 0o666))?;
-        open::attach(file, geometry, "")
+        open::attach(file, geometry, "", self.guard_truncation)
     }
 
     /// Attaches the segment behind a descriptor; see [`Segment::from_fd`].
@@ -153,7 +174,7 @@ impl SegmentOptions {
         let file = SegmentFile::adopt(fd.into(), None)?;
         open::refuse_other_users(&file, self.allow_other_users || file.is_sealed())?;
         let geometry = open::read_geometry(&file)?;
-        open::attach(file, geometry, "")
+        open::attach(file, geometry, "", self.guard_truncation)
     }
 
     /// Removes the name from the directory; see [`Segment::unlink`].

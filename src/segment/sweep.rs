@@ -40,6 +40,8 @@ const DEPUTY: u32 = 2 * EVERY;
 const RESERVES: (u32, u32) = (200, 200);
 /// How long those without a role sleep. A thousand of them wake 100 times a second.
 const OTHERS: (u32, u32) = (8000, 4000);
+/// How long, at the most, those who guard against truncation sleep.
+const GUARDED: u32 = 100;
 /// How long everybody sleeps where the kernel can't wait for two words at once.
 const WITHOUT_WATCH: Duration = Duration::from_millis(50);
 
@@ -95,6 +97,11 @@ impl Inner {
             Some(Role { index: 1, .. }) => DEPUTY,
             Some(_) => spread(RESERVES),
             None => spread(OTHERS),
+        };
+        // Nobody wakes those whose file was cut short.
+        let bound = match self.truncation {
+            Some(_) => bound.min(GUARDED),
+            None => bound,
         };
         let until = deadline.min(Deadline::after(Duration::from_millis(bound.into())));
         let wake = futex::wait_either(

@@ -176,7 +176,7 @@ impl Condvar {
         let (locker, me) = guard.into_locker()?;
         let relock = locker.call(me, Deadline::NEVER);
         let timed_out = self.placed.control().wait(locker.raw, &mine, &relock)?;
-        Ok((locker.guard(me), WaitTimeoutResult(timed_out)))
+        Ok((locker.guard(me)?, WaitTimeoutResult(timed_out)))
     }
 }
 

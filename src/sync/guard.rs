@@ -38,14 +38,14 @@ impl<'a, T: ?Sized> Locker<'a, T> {
         if !self.raw.lock_at_once(me) {
             wait_for_ever(self.raw, self.inner, self.spin, me)?;
         }
-        Ok(self.guard(me))
+        self.guard(me)
     }
 
     #[inline]
     pub(crate) fn try_lock(self) -> Result<MutexGuard<'a, T>> {
         let me = self.inner.me_at(self.member)?;
         self.raw.try_lock(self.inner, me, Heir::Refuses)?;
-        Ok(self.guard(me))
+        self.guard(me)
     }
 
     pub(crate) fn lock_timeout(self, timeout: Duration) -> Result<MutexGuard<'a, T>> {
@@ -64,7 +64,7 @@ impl<'a, T: ?Sized> Locker<'a, T> {
         let me = self.inner.me_at(self.member)?;
         let call = self.call(me, deadline);
         self.raw.lock(&call, heir)?;
-        Ok(self.guard(me))
+        self.guard(me)
     }
 
     #[inline]
@@ -83,13 +83,17 @@ impl<'a, T: ?Sized> Locker<'a, T> {
 
     /// The lock is held by `me`.
     #[inline]
-    pub(crate) fn guard(self, me: MemberId) -> MutexGuard<'a, T> {
-        MutexGuard {
+    pub(crate) fn guard(self, me: MemberId) -> Result<MutexGuard<'a, T>> {
+        if !self.is_me(me) {
+            // The region was lost while we locked.
+            return Err(Error::Corrupt);
+        }
+        Ok(MutexGuard {
             locker: self,
             me,
             panicking: std::thread::panicking(),
             _not_send: PhantomData,
-        }
+        })
     }
 }
 

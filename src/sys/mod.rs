@@ -19,6 +19,8 @@ pub(crate) mod liveness;
 pub(crate) mod map;
 #[cfg(not(commonhold_loom))]
 pub(crate) mod shm;
+#[cfg(not(commonhold_loom))]
+pub(crate) mod truncation;
 
 #[cfg(commonhold_loom)]
 pub(crate) mod model;

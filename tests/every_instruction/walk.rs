@@ -2,7 +2,7 @@
 
 use crate::case::{Case, LIMIT, Subject, options};
 use crate::region::{Names, Region, Snapshot};
-use crate::support::{Forked, eventually};
+use crate::support::{Forked, eventually, waits_on_a_futex};
 use crate::tracer::{Op, Stop, Victim};
 use crate::watchdog::within;
 use commonhold::Segment;
@@ -36,7 +36,7 @@ impl Scene {
             .map(|peer| Forked::start(|| peer(&seg)))
             .collect();
         for peer in &peers {
-            eventually(LIMIT, "the peer waits", || waits_on_a_futex(peer.0));
+            eventually(LIMIT, "the peer waits", || waits_on_a_futex(peer.0 as u32));
         }
         Scene {
             victim,
@@ -53,12 +53,6 @@ impl Scene {
             within(LIMIT, "waking the victim", wake);
         }
     }
-}
-
-fn waits_on_a_futex(pid: i32) -> bool {
-    let call = std::fs::read_to_string(format!("/proc/{pid}/syscall")).unwrap_or_default();
-    let number = call.split(' ').next().and_then(|n| n.parse().ok());
-    number == Some(libc::SYS_futex) || number == Some(libc::SYS_futex_waitv)
 }
 
 /// A point at which a death could leave something else than at the instruction before.

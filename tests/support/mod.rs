@@ -249,6 +249,16 @@ impl Drop for Name {
     }
 }
 
+/// Whether each thread of the process sleeps in the kernel, waiting for a word in memory to change.
+pub fn waits_on_a_futex(pid: u32) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
+    tasks.flatten().all(|task| {
+        let call = std::fs::read_to_string(task.path().join("syscall")).unwrap_or_default();
+        let number = call.split(' ').next().and_then(|n| n.parse().ok());
+        number == Some(libc::SYS_futex) || number == Some(libc::SYS_futex_waitv)
+    })
+}
+
 /// Waits until `it_is`, by looking again and again; fails after `limit`.
 pub fn eventually(limit: Duration, what: &str, mut it_is: impl FnMut() -> bool) -> Duration {
     let start = Instant::now();

@@ -1,0 +1,233 @@
+//! Going on when a file is cut short under its mapping: a SIGBUS handler.
+//!
+//! An access behind the end of a mapped file raises SIGBUS. The handler looks whether the address lies in a guarded
+//! mapping, and if so puts private memory, all zero, in the place of all of it: the access is then made anew, and succeeds. Before that
+//! it notes that the mapping is lost, and that this process is no member any more; the operations look at these two.
+//!
+//! The handler does only what a signal handler may: it reads and writes atomics, and makes system calls.
+
+use super::fork::NoForks;
+use std::cell::UnsafeCell;
+use std::io;
+use std::mem::MaybeUninit;
+use std::sync::atomic::{
+    AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering, compiler_fence, fence,
+};
+
+/// Guards one mapping while it lives: drop it before the mapping.
+#[derive(Debug)]
+pub(crate) struct TruncationGuard(&'static Entry);
+
+/// A line of the handler's list. Lines are never freed (the handler may be reading them), but used again.
+#[derive(Debug)]
+struct Entry {
+    /// Odd while the line changes: the handler then knows that it means another mapping than the one that it came for.
+    version: AtomicU32,
+    /// 0: unused.
+    start: AtomicUsize,
+    len: AtomicUsize,
+    /// The word that says which member this process is: cleared when the mapping is lost.
+    member: AtomicPtr<AtomicU32>,
+    lost: AtomicBool,
+    next: AtomicPtr<Entry>,
+}
+
+/// The first line. The list is changed only by those who keep forks out, one at a time.
+static FIRST: AtomicPtr<Entry> = AtomicPtr::new(std::ptr::null_mut());
+
+/// What SIGBUS did before.
+struct Earlier(UnsafeCell<MaybeUninit<libc::sigaction>>);
+
+// SAFETY: written once, before the handler that reads it is installed, by one who keeps others out.
+unsafe impl Sync for Earlier {}
+
+static EARLIER: Earlier = Earlier(UnsafeCell::new(MaybeUninit::uninit()));
+static INSTALLED: AtomicBool = AtomicBool::new(false);
+
+impl TruncationGuard {
+    /// Guards the `len` bytes that are mapped at `start`; `member` is cleared when they are lost.
+    ///
+    /// # Safety
+    /// The mapping belongs to the caller alone, who keeps it, and `member`, until the guard is dropped; and who, once
+    /// [`is_lost`](Self::is_lost), believes nothing that it reads there.
+    pub(crate) unsafe fn new(
+        start: *mut u8,
+        len: usize,
+        member: *const AtomicU32,
+        _no_forks: &NoForks,
+    ) -> io::Result<TruncationGuard> {
+        install()?;
+        let entry = unused().unwrap_or_else(add);
+        entry.change(|| {
+            entry.start.store(start as usize, Ordering::Relaxed);
+            entry.len.store(len, Ordering::Relaxed);
+            entry.member.store(member.cast_mut(), Ordering::Relaxed);
+            entry.lost.store(false, Ordering::Relaxed);
+        });
+        Ok(TruncationGuard(entry))
+    }
+
+    /// Whether the file was cut short: what was read of the mapping before this call may be nothing.
+    pub(crate) fn is_lost(&self) -> bool {
+        // Acquire: the caller's reads come before this look. The handler stores the flag before it changes the mapping.
+        fence(Ordering::Acquire);
+        self.0.lost.load(Ordering::Relaxed)
+    }
+
+    /// Ends the guard; as [`new`](Self::new), only while forks are kept out.
+    pub(crate) fn end(self, _no_forks: &NoForks) {
+        let entry = self.0;
+        entry.change(|| entry.start.store(0, Ordering::Relaxed));
+    }
+}
+
+impl Entry {
+    /// Changes the line; the handler passes over it meanwhile.
+    fn change(&self, change: impl FnOnce()) {
+        let version = self.version.load(Ordering::Relaxed);
+        self.version
+            .store(version.wrapping_add(1), Ordering::Relaxed);
+        // Pairs with the Acquire fence in `covers`: who sees a word of this change sees the odd version after it.
+        fence(Ordering::Release);
+        change();
+        // Release: pairs with the Acquire in `covers`.
+        self.version
+            .store(version.wrapping_add(2), Ordering::Release);
+    }
+
+    /// The mapping and the member word, if `address` is in it.
+    fn covers(&self, address: usize) -> Option<(usize, usize, *const AtomicU32)> {
+        // Acquire: pairs with the Release in `change`.
+        let version = self.version.load(Ordering::Acquire);
+        let start = self.start.load(Ordering::Relaxed);
+        let len = self.len.load(Ordering::Relaxed);
+        let member = self.member.load(Ordering::Relaxed);
+        // Pairs with the Release fence in `change`.
+        fence(Ordering::Acquire);
+        let steady = version % 2 == 0 && self.version.load(Ordering::Relaxed) == version;
+        (steady && start != 0 && address.wrapping_sub(start) < len).then_some((start, len, member))
+    }
+}
+
+fn entries() -> impl Iterator<Item = &'static Entry> {
+    // Acquire: pairs with the Release in `add`.
+    let mut at = FIRST.load(Ordering::Acquire);
+    std::iter::from_fn(move || {
+        // SAFETY: null, or a line of the list; lines are never freed.
+        let entry: &'static Entry = unsafe { at.as_ref() }?;
+        at = entry.next.load(Ordering::Acquire);
+        Some(entry)
+    })
+}
+
+fn unused() -> Option<&'static Entry> {
+    entries().find(|e| e.start.load(Ordering::Relaxed) == 0)
+}
+
+fn add() -> &'static Entry {
+    let entry: &'static Entry = Box::leak(Box::new(Entry {
+        version: AtomicU32::new(0),
+        start: AtomicUsize::new(0),
+        len: AtomicUsize::new(0),
+        member: AtomicPtr::new(std::ptr::null_mut()),
+        lost: AtomicBool::new(false),
+        next: AtomicPtr::new(FIRST.load(Ordering::Relaxed)),
+    }));
+    // Release: who finds the line finds its words.
+    FIRST.store(std::ptr::from_ref(entry).cast_mut(), Ordering::Release);
+    entry
+}
+
+/// Once in a process. The callers keep each other out.
+fn install() -> io::Result<()> {
+    if INSTALLED.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    let earlier = EARLIER.0.get().cast::<libc::sigaction>();
+    // SAFETY: asks for the present action only; nobody else uses EARLIER before INSTALLED.
+    if unsafe { libc::sigaction(libc::SIGBUS, std::ptr::null(), earlier) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: initialised by the call above. A copy of it, with our own handler, keeps its mask and what else it asked for.
+    let mut action = unsafe { *earlier };
+    action.sa_sigaction = on_sigbus as *const () as usize;
+    // Such handlers may run on another stack, and the earlier one, to which we pass on, may need it.
+    action.sa_flags &= libc::SA_NODEFER | libc::SA_RESTART;
+    action.sa_flags |= libc::SA_SIGINFO | libc::SA_ONSTACK;
+    // SAFETY: a complete action, whose handler does what handlers may.
+    if unsafe { libc::sigaction(libc::SIGBUS, &action, std::ptr::null_mut()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    INSTALLED.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+extern "C" fn on_sigbus(signal: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: the kernel hands a handler with SA_SIGINFO valid information; this signal's has an address.
+    let (code, address) = unsafe { ((*info).si_code, (*info).si_addr() as usize) };
+    if code == libc::BUS_ADRERR && replace(address) {
+        return;
+    }
+    pass_on(signal, code, info, context);
+}
+
+/// Puts zeros in the place of the guarded mapping at `address`. `false`: there is none.
+fn replace(address: usize) -> bool {
+    let found = entries().find_map(|e| Some((e, e.covers(address)?)));
+    let Some((entry, (start, len, member))) = found else {
+        return false;
+    };
+    // Before the mapping changes: see `is_lost`.
+    if entry.lost.swap(true, Ordering::SeqCst) {
+        // Another thread is about to do the rest: the access is made again until it has.
+        return true;
+    }
+    // SAFETY: kept by the guard's owner as long as the guard lives; and it lives, for its mapping is being accessed.
+    unsafe { (*member).store(0, Ordering::SeqCst) };
+    compiler_fence(Ordering::SeqCst);
+    // SAFETY: the same holds of the mapping, which is the owner's alone; it will not believe what it reads there. errno is the
+    // interrupted code's, and a successful mmap leaves it alone.
+    let got = unsafe {
+        libc::mmap(
+            start as *mut libc::c_void,
+            len,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_FIXED,
+            -1,
+            0,
+        )
+    };
+    got != libc::MAP_FAILED
+}
+
+/// As if we were not there.
+fn pass_on(signal: i32, code: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    // SAFETY: initialised before this handler was installed, and not written since.
+    let earlier = unsafe { *EARLIER.0.get().cast::<libc::sigaction>() };
+    // Codes over 0 are the kernel's, of an access; the others are somebody's kill.
+    let was_sent = code <= 0;
+    match earlier.sa_sigaction {
+        libc::SIG_IGN if was_sent => {}
+        libc::SIG_DFL | libc::SIG_IGN => {
+            // SAFETY: the default action; it ends the process as soon as the access is made again, or the signal that we send
+            // ourselves is let through, which is when this handler returns.
+            unsafe {
+                libc::signal(libc::SIGBUS, libc::SIG_DFL);
+                if was_sent {
+                    libc::raise(signal);
+                }
+            }
+        }
+        handler if earlier.sa_flags & libc::SA_SIGINFO != 0 => {
+            type Handler = extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void);
+            // SAFETY: the earlier action said that it is such a function.
+            let handler = unsafe { std::mem::transmute::<usize, Handler>(handler) };
+            handler(signal, info, context);
+        }
+        handler => {
+            // SAFETY: the earlier action said that it is such a function.
+            let handler = unsafe { std::mem::transmute::<usize, extern "C" fn(i32)>(handler) };
+            handler(signal);
+        }
+    }
+}
