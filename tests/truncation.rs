@@ -191,6 +191,13 @@ fn wait_in_wait(args: &[String]) {
 fn wait_in_lock(args: &[String]) {
     wait_by(args, |all| {
         std::mem::forget(all.mutex.lock().unwrap());
+        // Whoever finds out first leaves the others nobody who would unlock.
+        std::thread::scope(|scope| {
+            let others = [(); 3].map(|()| scope.spawn(|| all.mutex.lock().map(drop)));
+            for other in others {
+                assert!(matches!(other.join().unwrap(), Err(Error::Corrupt)));
+            }
+        });
         all.mutex.lock().map(drop)
     });
 }
