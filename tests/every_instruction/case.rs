@@ -12,7 +12,7 @@ pub const LIMIT: Duration = Duration::from_secs(2);
 pub const LONG: Duration = Duration::from_secs(300);
 
 /// Members that a case's segment has room for.
-pub const MEMBERS: u32 = 6;
+pub const MEMBERS: u32 = 14;
 
 /// Which look at what a death left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -2,7 +2,7 @@
 
 use crate::case::{Case, LIMIT, Subject, options};
 use crate::region::{Names, Region, Snapshot};
-use crate::support::{Forked, eventually, waits_on_a_futex};
+use crate::support::{Forked, eventually, waits_in};
 use crate::tracer::{Op, Stop, Victim};
 use crate::watchdog::within;
 use commonhold::Segment;
@@ -36,7 +36,7 @@ impl Scene {
             .map(|peer| Forked::start(|| peer(&seg)))
             .collect();
         for peer in &peers {
-            eventually(LIMIT, "the peer waits", || waits_on_a_futex(peer.0 as u32));
+            eventually(LIMIT, "the peer waits", || waits_for_long(peer.0 as u32));
         }
         Scene {
             victim,
@@ -53,6 +53,20 @@ impl Scene {
             within(LIMIT, "waking the victim", wake);
         }
     }
+}
+
+/// Whether the process is past its first short sleeps, and relies on being woken. Where the kernel can't wait for two words at
+/// once, all sleeps are short.
+fn waits_for_long(pid: u32) -> bool {
+    // SAFETY: the call has no effect: it waits for nothing.
+    let tried = unsafe { libc::syscall(libc::SYS_futex_waitv, 0usize, 0u32, 0u32, 0usize, 0) };
+    let unknown = std::io::Error::last_os_error().raw_os_error() == Some(libc::ENOSYS);
+    let call = if tried < 0 && unknown {
+        libc::SYS_futex
+    } else {
+        libc::SYS_futex_waitv
+    };
+    waits_in(pid, &[call])
 }
 
 /// A point at which a death could leave something else than at the instruction before.

@@ -251,11 +251,16 @@ impl Drop for Name {
 
 /// Whether each thread of the process sleeps in the kernel, waiting for a word in memory to change.
 pub fn waits_on_a_futex(pid: u32) -> bool {
+    waits_in(pid, &[libc::SYS_futex, libc::SYS_futex_waitv])
+}
+
+/// Whether each thread of the process is in one of these system calls.
+pub fn waits_in(pid: u32, calls: &[libc::c_long]) -> bool {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     tasks.flatten().all(|task| {
-        let call = std::fs::read_to_string(task.path().join("syscall")).unwrap_or_default();
-        let number = call.split(' ').next().and_then(|n| n.parse().ok());
-        number == Some(libc::SYS_futex) || number == Some(libc::SYS_futex_waitv)
+        let now = std::fs::read_to_string(task.path().join("syscall")).unwrap_or_default();
+        let number = now.split(' ').next().and_then(|n| n.parse().ok());
+        number.is_some_and(|n| calls.contains(&n))
     })
 }
 

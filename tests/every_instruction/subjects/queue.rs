@@ -316,12 +316,14 @@ pub fn subject() -> Subject {
             }),
         )
         .case(
-            Case::new("close that wakes two receivers", 1, |seg| {
-                let q = open(seg);
-                Box::new(|| q.close())
-            })
-            .peer(until_closed)
-            .peer(until_closed)
-            .released_by(close_if_need_be),
+            // More than have a part in the watch over deaths: the others rely on being told.
+            (0..10).fold(
+                Case::new("close that wakes ten receivers", 1, |seg| {
+                    let q = open(seg);
+                    Box::new(|| q.close())
+                })
+                .released_by(close_if_need_be),
+                |case, _| case.peer(until_closed),
+            ),
         )
 }
