@@ -246,10 +246,13 @@ impl<T: Plain> Value<T> {
                 if let Some(bits) = raw.try_read(|which| self.load(which)) {
                     return Ok(bits);
                 }
+                if deadline.has_passed() {
+                    break;
+                }
             }
             let call = self.placed.call(Deadline::after(TURN))?;
             match raw.read_in_turn(&call, |which| self.load(which)) {
-                // After the turn, not before it: who is late already gets one chance, as others do.
+                // After the turn, not before it: who is late already gets this one chance.
                 Err(Error::Timeout) if deadline.has_passed() => return Err(Error::Timeout),
                 Err(Error::Timeout) => {}
                 other => return other,
