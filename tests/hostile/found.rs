@@ -4,7 +4,6 @@
 use crate::layout::{Layout, SLOTS};
 use crate::region::Region;
 use crate::support::{Forked, Name};
-use crate::types::Long;
 use crate::watch::GRACE;
 use commonhold::{Array, Error, Place, Queue, Segment, Value};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -25,11 +24,18 @@ fn writers_that_are_quicker_than_one_looks_do_not_outlast_a_deadline() {
     assert!(matches!(waited, Err(Error::Timeout)));
 }
 
+/// So long that a reading takes longer than the time between two strikes, also when the striker is not running all the time.
+type Huge = [u64; 1 << 17];
+
 #[test]
 fn a_version_that_never_stands_still_does_not_outlast_a_deadline() {
     let name = Name::new("restless");
-    let seg = Segment::create(&name, 1 << 16).unwrap();
-    let value: Value<Long> = Value::create(&seg, "value", [1; 512]).unwrap();
+    let seg = Segment::create(&name, 1 << 22).unwrap();
+    // A stack for some values of that size.
+    let stack = std::thread::Builder::new().stack_size(1 << 26);
+    let seg_there = seg.clone();
+    let maker = move || Value::<Huge>::create(&seg_there, "value", [1; 1 << 17]).unwrap();
+    let value = stack.spawn(maker).unwrap().join().unwrap();
     let region = Region::open(&name);
     let at = Layout::of(&region).object("value").offset;
     // The writers' lock names somebody who lives (this process), so that a reader gets no turn among them.
@@ -37,21 +43,28 @@ fn a_version_that_never_stands_still_does_not_outlast_a_deadline() {
     assert!(region.is_held_by_the_living(at));
     let limit = SOON + GRACE;
     let (start, done) = (Instant::now(), AtomicBool::new(false));
-    let took = std::thread::scope(|s| {
-        s.spawn(|| {
-            let mut version = 0;
-            while !done.load(Relaxed) && start.elapsed() < limit + GRACE {
-                // Many for each look at the clock.
-                for _ in 0..1000 {
-                    version += 1;
-                    region.put(at + 8, 8, version);
-                }
+    let flip = || {
+        let mut version = 0;
+        while !done.load(Relaxed) && start.elapsed() < limit + GRACE {
+            // Many for each look at the clock.
+            for _ in 0..1000 {
+                version += 1;
+                region.put(at + 8, 8, version);
             }
-        });
-        let waited = value.wait_until_timeout(SOON, |_| false);
+        }
+    };
+    let took = std::thread::scope(|s| {
+        s.spawn(flip);
+        s.spawn(flip);
+        let read = || {
+            let waited = value.wait_until_timeout(SOON, |_| false).map(drop);
+            (waited, start.elapsed())
+        };
+        let stack = std::thread::Builder::new().stack_size(1 << 26);
+        let (waited, took) = stack.spawn_scoped(s, read).unwrap().join().unwrap();
         done.store(true, Relaxed);
         assert!(matches!(waited, Err(Error::Timeout)));
-        start.elapsed()
+        took
     });
     assert!(took < limit, "{took:?}");
 }
