@@ -70,11 +70,6 @@ unsafe impl<T: Plain> Send for Value<T> {}
 // SAFETY: as above.
 unsafe impl<T: Plain> Sync for Value<T> {}
 
-/// Readings to try before a reader asks the writers for a turn.
-const READINGS: u32 = 128;
-/// How long it waits for one, before it tries readings again: a writer may be stopped in its turn, and then readings succeed.
-const TURN: Duration = Duration::from_millis(1);
-
 impl<T: Plain> Value<T> {
     const SHAPE: Shape = Shape::new::<RawVersioned>(
         Kind::Value,
@@ -119,9 +114,14 @@ impl<T: Plain> Value<T> {
 
     #[inline]
     fn get_by(&self, deadline: Deadline) -> Result<T> {
-        let bits = match self.placed.control().try_read(|which| self.load(which)) {
+        let raw = self.placed.control();
+        let bits = match raw.try_read(|which| self.load(which)) {
             Some(bits) => bits,
-            None => self.read_against_writers(deadline)?,
+            None => raw.read_against_writers(
+                deadline,
+                |deadline| self.placed.call(deadline),
+                |which| self.load(which),
+            )?,
         };
         self.placed.check_whole()?;
         copy::judge(&bits).ok_or(Error::Corrupt)
@@ -240,26 +240,6 @@ impl<T: Plain> Value<T> {
             self.store(spare, &value);
             Ok(result)
         })
-    }
-
-    #[cold]
-    fn read_against_writers(&self, deadline: Deadline) -> Result<T::Bits> {
-        let raw = self.placed.control();
-        loop {
-            for _ in 0..READINGS {
-                std::hint::spin_loop();
-                if let Some(bits) = raw.try_read(|which| self.load(which)) {
-                    return Ok(bits);
-                }
-            }
-            let call = self.placed.call(Deadline::after(TURN))?;
-            match raw.read_in_turn(&call, |which| self.load(which)) {
-                // After the turn, not before it: who is late already gets one chance, as others do.
-                Err(Error::Timeout) if deadline.has_passed() => return Err(Error::Timeout),
-                Err(Error::Timeout) => {}
-                other => return other,
-            }
-        }
     }
 
     #[inline]

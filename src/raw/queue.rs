@@ -443,7 +443,6 @@ mod tests {
     fn notifies_without_end_and_for_nothing_do_not_outlast_a_deadline() {
         // SAFETY: all zero is an open, empty queue.
         let queue: RawQueue = unsafe { std::mem::zeroed() };
-        let signal = &queue.idle.not_empty;
         let call = Call {
             members: &Awake,
             me: MemberId::new(5, 1).unwrap(),
@@ -452,10 +451,10 @@ mod tests {
         };
         // Each time between the registration and the sleep.
         let worth_it = || {
-            signal.notify(1);
+            queue.idle.not_empty.notify(1);
             false
         };
-        let waited = queue.wait_for(&call, signal, || Ok(false), worth_it);
+        let waited = queue.wait_for(&call, &queue.idle.not_empty, || Ok(false), worth_it);
         assert!(matches!(waited, Err(Error::Timeout)));
     }
 }

@@ -18,6 +18,8 @@ use super::mutex::{Heir, RawMutex};
 use super::signal::RawSignal;
 use crate::error::Result;
 use crate::sys::atomic::{AtomicU64, LoadOwn, Ordering, fence, fence_after_rmw};
+#[cfg(not(commonhold_loom))]
+use crate::{error::Error, sys::deadline::Deadline};
 
 /// All zero: version 0, copy 0 current, unlocked.
 #[repr(C)]
@@ -28,6 +30,13 @@ pub(crate) struct RawVersioned {
     /// Its lowest bit says which copy is current.
     pub(crate) version: AtomicU64,
 }
+
+/// Readings to try before a reader asks the writers for a turn.
+#[cfg(not(commonhold_loom))]
+const READINGS: u32 = 128;
+/// How long it waits for one, before it tries readings again: a writer may be stopped in its turn, and then readings succeed.
+#[cfg(not(commonhold_loom))]
+const TURN: std::time::Duration = std::time::Duration::from_millis(1);
 
 impl RawVersioned {
     #[cfg(commonhold_loom)]
@@ -61,7 +70,7 @@ impl RawVersioned {
 
     /// A reading in a writer's turn: for a reader that writers overtake again and again.
     #[cfg(not(commonhold_loom))]
-    pub(crate) fn read_in_turn<M: Membership, R>(
+    fn read_in_turn<M: Membership, R>(
         &self,
         call: &Call<'_, M>,
         copy: impl FnOnce(usize) -> R,
@@ -69,6 +78,35 @@ impl RawVersioned {
         self.writer.lock(call, Heir::Inherits)?;
         let _unlock = UnlockOnDrop(&self.writer, call);
         Ok(copy((self.version.load_own() & 1) as usize))
+    }
+
+    /// A reading for one whom writers overtake again and again: it tries some more, then takes a turn among the writers, and so on
+    /// until the deadline. `call` is what a turn needs.
+    #[cfg(not(commonhold_loom))]
+    #[cold]
+    pub(crate) fn read_against_writers<'a, M: Membership + 'a, R>(
+        &self,
+        deadline: Deadline,
+        call: impl Fn(Deadline) -> Result<Call<'a, M>>,
+        copy: impl Fn(usize) -> R,
+    ) -> Result<R> {
+        loop {
+            for _ in 0..READINGS {
+                std::hint::spin_loop();
+                if let Some(bytes) = self.try_read(&copy) {
+                    return Ok(bytes);
+                }
+                if deadline.has_passed() {
+                    break;
+                }
+            }
+            match self.read_in_turn(&call(Deadline::after(TURN))?, &copy) {
+                // After the turn, not before it: who is late already gets this one chance.
+                Err(Error::Timeout) if deadline.has_passed() => return Err(Error::Timeout),
+                Err(Error::Timeout) => {}
+                other => return other,
+            }
+        }
     }
 
     /// Writes: `write` gets the numbers of the current copy and of the spare, and stores into the spare by relaxed atomic
@@ -106,5 +144,57 @@ impl<M: Membership> Drop for UnlockOnDrop<'_, M> {
         if self.1.members.is_still(self.1.me) {
             self.0.unlock();
         }
+    }
+}
+
+#[cfg(all(test, not(commonhold_loom)))]
+mod tests {
+    use super::*;
+    use crate::raw::{MemberId, Nap};
+    use crate::sys::atomic::AtomicU32;
+    use crate::sys::futex::{self, Wake};
+    use crate::sys::spin::Adaptive;
+    use std::time::{Duration, Instant};
+
+    /// Everybody lives.
+    struct Immortals;
+
+    impl Membership for Immortals {
+        fn is_alive(&self, _: MemberId) -> bool {
+            true
+        }
+
+        fn deaths(&self) -> u32 {
+            0
+        }
+
+        fn park(&self, word: &AtomicU32, expected: u32, _: u32, _: Nap, until: Deadline) -> Wake {
+            futex::wait(word, expected, until)
+        }
+    }
+
+    #[test]
+    fn a_version_that_never_stands_still_does_not_outlast_a_deadline() {
+        // SAFETY: all zero is version 0, unlocked.
+        let raw: RawVersioned = unsafe { std::mem::zeroed() };
+        // Somebody else is in the writers' turn, and stays there.
+        let [other, me] = [3, 5].map(|slot| MemberId::new(slot, 1).unwrap());
+        assert!(raw.writer.lock_at_once(other));
+        let spin = Adaptive::new();
+        let call = |deadline| {
+            Ok(Call {
+                members: &Immortals,
+                me,
+                spin: &spin,
+                deadline,
+            })
+        };
+        let start = Instant::now();
+        let copy = |_| {
+            assert!(start.elapsed() < Duration::from_secs(10), "on and on");
+            raw.version.fetch_add(1, Ordering::Relaxed);
+        };
+        let read = raw.read_against_writers(Deadline::after(Duration::from_millis(5)), call, copy);
+        assert!(matches!(read, Err(Error::Timeout)));
     }
 }

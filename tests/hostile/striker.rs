@@ -69,6 +69,7 @@ impl Striker {
             3 | 4 => self.bring_back(),
             5..=9 if matches!(self.mood, Mood::Directory) => self.forge_an_entry(),
             5 => self.strike_by_the_kernel(),
+            6 if matches!(self.mood, Mood::Header) => self.take_all_slots(),
             _ => {
                 let place = self.place();
                 let n = chosen::value(&mut self.random, &self.region, &self.layout, &place);
@@ -165,8 +166,16 @@ impl Striker {
         }
     }
 
-    /// An entry with more items, at another place: over another object, or at the very end of the region. Every other one agrees
-    /// with itself, and so is believed; the others must not be.
+    /// No slot is free, by their words: newcomers have to ask after each.
+    fn take_all_slots(&mut self) {
+        for slot in &self.layout.slots {
+            let n = chosen::value(&mut self.random, &self.region, &self.layout, slot);
+            self.region.put(slot.at, 8, n | 1);
+        }
+    }
+
+    /// An entry with more items, at another place: over another object, or at the very end of the region. Two in five agree
+    /// with themselves, and so are believed; the others must not be.
     fn forge_an_entry(&mut self) {
         let it = self.object().clone();
         let other = self.object().clone();
@@ -183,14 +192,13 @@ impl Striker {
         let at_the_end = self.region.len().saturating_sub(size) / 128 * 128;
         let places = [it.offset, other.offset, at_the_end, at_the_end + 128];
         let offset = one(&mut self.random, &places);
-        let left_out = self.random.below(6);
+        let left_out = self.random.below(5);
+        // All else is in order: what is refused for one thing shows nothing about another.
+        self.region.mend(it.entry, ENTRY_BYTES);
         for (i, n) in [(0, offset), (1, size), (2, len)] {
-            let n = if i == left_out {
-                self.pristine_word(it.entry + 16 + 8 * i)
-            } else {
-                n
-            };
-            self.region.put(it.entry + 16 + 8 * i, 8, n);
+            if i != left_out {
+                self.region.put(it.entry + 16 + 8 * i, 8, n);
+            }
         }
         if self.random.below(4) == 0 {
             // And under the other's name, twice in the directory.
@@ -199,11 +207,6 @@ impl Striker {
             let name_len = self.region.read(other.entry + 48, 2);
             self.region.write(it.entry + 48, &name_len);
         }
-    }
-
-    fn pristine_word(&self, at: u64) -> u64 {
-        let bytes = &self.region.pristine[at as usize..at as usize + 8];
-        u64::from_ne_bytes(bytes.try_into().unwrap())
     }
 
     /// What an outsider can do without a byte: wake sleepers, lead them astray, vouch for anybody.

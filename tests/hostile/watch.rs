@@ -33,6 +33,8 @@ pub(crate) struct Watch {
     striker: Option<RefCell<Striker>>,
     /// For a while nobody strikes, so that operations also end well.
     calm: Cell<bool>,
+    /// Whether the handles were opened before the attack, and so are where the attacker's map says.
+    veteran: Cell<bool>,
     timed: Cell<u32>,
     tallies: RefCell<BTreeMap<&'static str, Tally>>,
 }
@@ -44,6 +46,7 @@ impl Watch {
             until: Instant::now() + time,
             striker: striker.map(RefCell::new),
             calm: Cell::new(false),
+            veteran: Cell::new(true),
             timed: Cell::new(0),
             tallies: RefCell::default(),
         }
@@ -62,6 +65,11 @@ impl Watch {
             striker.begin_anew();
         }
         self.calm.set(n == 0);
+    }
+
+    /// Whose handles are used next.
+    pub(crate) fn is_used_by(&self, veteran: bool) {
+        self.veteran.set(veteran);
     }
 
     /// Runs an operation that has `deadline` to end. Its error's message is made, too.
@@ -137,6 +145,10 @@ impl Watch {
         f: impl FnOnce() -> Result<R>,
     ) -> Option<R> {
         self.strike();
+        if !self.veteran.get() {
+            // A forged entry may have led it to a lock at another place.
+            return None;
+        }
         let striker = self.striker.as_ref()?.borrow();
         let mut words = striker.layout.object(object).places.iter();
         let region = &striker.region;

@@ -74,7 +74,9 @@ fn work<V: Victim>(name: &str, watch: impl FnOnce() -> Watch) {
     let watch = watch();
     while !watch.is_over() {
         watch.begin_round();
+        watch.is_used_by(true);
         veteran.round(&watch);
+        watch.is_used_by(false);
         // And one who comes while it goes on.
         let _fence = Fence::around_the_next(&region);
         if let Some(seg) = watch.op("Segment::open", AT_ONCE, || Segment::open(name)) {
