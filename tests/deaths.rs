@@ -291,10 +291,8 @@ fn a_process_of_many_waiting_threads_takes_not_the_whole_watch_with_it() {
 
 fn has_futex_waitv() -> bool {
     // SAFETY: refused, whether the kernel has the call or not: it waits for no words.
-    assert_eq!(
-        unsafe { libc::syscall(libc::SYS_futex_waitv, 0, 0, 0, 0, 0) },
-        -1
-    );
+    let r = unsafe { libc::syscall(libc::SYS_futex_waitv, 0, 0, 0, 0, 0) };
+    assert_eq!(r, -1);
     std::io::Error::last_os_error().raw_os_error() != Some(libc::ENOSYS)
 }
 

@@ -121,7 +121,8 @@ impl Drop for Dir {
 /// This test binary, to be started again: by way of an emulator, if one runs it, which `COMMONHOLD_TEST_RUNNER` then names.
 pub(crate) fn this_program() -> Command {
     let exe = std::env::current_exe().unwrap();
-    let Some(runner) = std::env::var_os("COMMONHOLD_TEST_RUNNER") else {
+    let runner = std::env::var_os("COMMONHOLD_TEST_RUNNER").filter(|runner| !runner.is_empty());
+    let Some(runner) = runner else {
         return Command::new(exe);
     };
     let mut command = Command::new(runner);

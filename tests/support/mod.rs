@@ -45,6 +45,7 @@ pub fn role() -> Option<(String, Vec<String>)> {
 pub fn this_program() -> Vec<OsString> {
     let exe = std::env::current_exe().unwrap().into_os_string();
     std::env::var_os("COMMONHOLD_TEST_RUNNER")
+        .filter(|runner| !runner.is_empty())
         .into_iter()
         .chain([exe])
         .collect()
