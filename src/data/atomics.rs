@@ -21,13 +21,18 @@ pub trait AtomicCell: sealed::Sealed + Send + Sync + 'static {}
 mod sealed {
     /// # Safety
     /// The type is an atomic integer: any bytes are a value, and it changes only by atomic accesses.
-    pub unsafe trait Sealed {}
+    pub unsafe trait Sealed {
+        /// What the region calls it: to some compilers `AtomicU8` is `Atomic<u8>`, and they must agree.
+        const NAME: &'static str;
+    }
 }
 
 macro_rules! cells {
     ($($t:ty),*) => {$(
         // SAFETY: an atomic integer.
-        unsafe impl sealed::Sealed for $t {}
+        unsafe impl sealed::Sealed for $t {
+            const NAME: &'static str = stringify!($t);
+        }
         impl AtomicCell for $t {}
     )*};
 }
@@ -90,7 +95,8 @@ pub(crate) struct NoControl;
 unsafe impl InRegion for NoControl {}
 
 impl<A: AtomicCell> Atomics<A> {
-    const SHAPE: Shape = Shape::new::<NoControl>(Kind::Atomics, size_of::<A>(), align_of::<A>());
+    const SHAPE: Shape =
+        Shape::new::<NoControl>(Kind::Atomics, size_of::<A>(), align_of::<A>()).named(A::NAME);
 
     /// Makes `len` atomics, all of them 0.
     pub fn create(segment: &Segment, name: &str, len: usize) -> Result<Self> {

@@ -38,6 +38,8 @@ pub(crate) struct Shape {
     pub(crate) stride: usize,
     /// Of the whole object.
     pub(crate) align: usize,
+    /// What the item's type is called, if the compiler is not to be asked.
+    pub(crate) type_name: Option<&'static str>,
 }
 
 impl Shape {
@@ -57,7 +59,22 @@ impl Shape {
             } else {
                 align_of::<R>()
             },
+            type_name: None,
         }
+    }
+
+    /// The same, with a name for the item's type that no other compiler spells otherwise.
+    pub(crate) const fn named(mut self, type_name: &'static str) -> Shape {
+        self.type_name = Some(type_name);
+        self
+    }
+
+    fn fingerprint<T>(&self, len: u64) -> Fingerprint {
+        let mut fingerprint = Fingerprint::of::<T>(self.kind, len);
+        if let Some(name) = self.type_name {
+            name.clone_into(&mut fingerprint.type_name);
+        }
+        fingerprint
     }
 
     /// Bytes of an object of `len` items.
@@ -96,7 +113,7 @@ impl<R: InRegion> Placed<R> {
         len: usize,
         fill: impl FnOnce(NonNull<u8>),
     ) -> Result<Placed<R>> {
-        let fingerprint = Fingerprint::of::<T>(shape.kind, len as u64);
+        let fingerprint = shape.fingerprint::<T>(len as u64);
         let inner = segment.inner();
         let d = inner.create_object(name, fingerprint, shape, |at| {
             // SAFETY: the object's bytes are `data_at` and more, and nobody else knows of them yet.
@@ -116,7 +133,7 @@ impl<R: InRegion> Placed<R> {
         len: Option<usize>,
     ) -> Result<Placed<R>> {
         directory::check_name(name)?;
-        let asked = Fingerprint::of::<T>(shape.kind, len.unwrap_or(0) as u64);
+        let asked = shape.fingerprint::<T>(len.unwrap_or(0) as u64);
         let d = segment.inner().find(name)?.ok_or(Error::NotFound)?;
         if !d.fingerprint.serves(&asked, len.is_none()) {
             return Err(Error::TypeMismatch {
