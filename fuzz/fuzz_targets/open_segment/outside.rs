@@ -6,7 +6,10 @@ use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::fs::FileExt;
 
 /// The file of a segment, looked at and written from outside.
-pub struct Outside(pub File);
+pub struct Outside {
+    pub file: File,
+    len: u64,
+}
 
 impl Outside {
     pub fn new(bytes: &[u8]) -> Outside {
@@ -17,17 +20,26 @@ impl Outside {
             File::from_raw_fd(fd)
         };
         file.write_all_at(bytes, 0).unwrap();
-        Outside(file)
+        Outside {
+            file,
+            len: bytes.len() as u64,
+        }
     }
 
     pub fn len(&self) -> u64 {
-        self.0.metadata().unwrap().len()
+        self.len
+    }
+
+    /// Makes the file longer or shorter: before anybody maps it, for a shorter file is SIGBUS to who has.
+    pub fn resize(&mut self, by: i16) {
+        self.len = self.len.saturating_add_signed(by.into());
+        self.file.set_len(self.len).unwrap();
     }
 
     /// Writes what fits into the file: it never grows.
     pub fn write(&self, at: u64, bytes: &[u8]) {
         let room = self.len().saturating_sub(at).min(bytes.len() as u64);
-        self.0.write_all_at(&bytes[..room as usize], at).unwrap();
+        self.file.write_all_at(&bytes[..room as usize], at).unwrap();
     }
 
     pub fn write_number(&self, at: u64, width: usize, number: Number) {
@@ -37,7 +49,7 @@ impl Outside {
     /// So many bytes; zero where the file has none.
     pub fn read<const N: usize>(&self, at: u64) -> [u8; N] {
         let mut bytes = [0; N];
-        let _ = self.0.read_exact_at(&mut bytes, at);
+        let _ = self.file.read_exact_at(&mut bytes, at);
         bytes
     }
 
@@ -58,7 +70,7 @@ impl Outside {
             lock.l_type = libc::F_RDLCK as libc::c_short;
             lock.l_start = (1 << 61) + (i64::from(word % 1024) << 32) + i64::from(word >> 10);
             lock.l_len = 1;
-            let r = libc::fcntl(self.0.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock);
+            let r = libc::fcntl(self.file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock);
             r != 0 || lock.l_type != libc::F_UNLCK as libc::c_short
         }
     }
