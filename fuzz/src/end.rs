@@ -32,6 +32,14 @@ fn is_as(got: &Error, want: &Error) -> bool {
     }
 }
 
+/// What came of a call, and how it ended: for what can't be compared.
+pub fn apart<T>(result: Result<T>) -> (Option<T>, Result<()>) {
+    match result {
+        Ok(it) => (Some(it), Ok(())),
+        Err(e) => (None, Err(e)),
+    }
+}
+
 /// Makes the error's message, too: it must not panic on names that somebody scribbled.
 pub fn told<R>(result: Result<R>) -> Option<R> {
     result.map_err(|e| assert!(!e.to_string().is_empty())).ok()

@@ -4,7 +4,7 @@ mod end;
 mod item;
 mod panics;
 
-pub use end::{AT_ONCE, SOON, check, told};
+pub use end::{AT_ONCE, SOON, apart, check, told};
 pub use item::{Item, LentItem, Wide};
 pub use panics::{catch, panic_on_purpose};
 

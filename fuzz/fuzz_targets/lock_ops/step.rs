@@ -4,7 +4,7 @@ use crate::members::{Guard, Held, LOCKS, Lock, Owned, World, both};
 use crate::model::ITEMS;
 use crate::{EndOfGuard, How, Op, Wait};
 use commonhold::{Array, Condvar, Error, MutexGuard, Result};
-use commonhold_fuzz::{AT_ONCE, SOON, catch, check, panic_on_purpose};
+use commonhold_fuzz::{AT_ONCE, SOON, apart, catch, check, panic_on_purpose};
 use std::rc::Rc;
 
 impl World {
@@ -127,10 +127,7 @@ impl World {
             How::Recover => model.recover(life).map(Ok),
             _ => model.lock(life),
         };
-        let (held, got) = match got {
-            Ok(guard) => (Some(Held::new(lock, guard)), Ok(())),
-            Err(e) => (None, Err(e)),
-        };
+        let (held, got) = apart(got.map(|guard| Held::new(lock, guard)));
         check(got, want.unwrap_or(Err(would_wait)));
         if held.is_some() {
             self.guards[which] = held;

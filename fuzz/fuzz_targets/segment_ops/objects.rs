@@ -6,7 +6,7 @@ use crate::segments::{Handle, Life, World};
 use crate::things::{How, SPECS, Thing};
 use crate::{Len, ObjectName, ObjectOp};
 use commonhold::Segment;
-use commonhold_fuzz::check;
+use commonhold_fuzz::{apart, check};
 use std::rc::Rc;
 
 /// Handles of objects are kept up to this many; then a new one takes an old one's place.
@@ -141,14 +141,7 @@ fn make(
     }
     let want = model.make(how, name, spec, len, number.into());
     let got = (SPECS[spec].make)(how, &handle.segment, name, len, number.into());
-    let (index, want) = match want {
-        Ok(index) => (Some(index), Ok(())),
-        Err(e) => (None, Err(e)),
-    };
-    let (thing, got) = match got {
-        Ok(thing) => (Some(thing), Ok(())),
-        Err(e) => (None, Err(e)),
-    };
+    let ((thing, got), (index, want)) = (apart(got), apart(want));
     check(got, want);
     thing.zip(index).map(|(thing, index)| Object {
         thing,

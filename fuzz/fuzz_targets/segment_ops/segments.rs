@@ -4,7 +4,7 @@ use crate::model::{MOST_MEMBERS, MOST_OBJECTS, SegmentModel};
 use crate::objects::Object;
 use crate::{Name, Options, SegmentOp};
 use commonhold::{Error, Result, Segment, SegmentOptions};
-use commonhold_fuzz::{attach, check};
+use commonhold_fuzz::{apart, attach, check};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -252,14 +252,7 @@ impl World {
     }
 
     fn put(&mut self, at: u8, got: Result<Segment>, want: Result<Rc<Life>>, name: &'static str) {
-        let (segment, got) = match got {
-            Ok(segment) => (Some(segment), Ok(())),
-            Err(e) => (None, Err(e)),
-        };
-        let (life, want) = match want {
-            Ok(life) => (Some(life), Ok(())),
-            Err(e) => (None, Err(e)),
-        };
+        let ((segment, got), (life, want)) = (apart(got), apart(want));
         check(got, want);
         if let (Some(segment), Some(life)) = (segment, life) {
             self.handles[usize::from(at) % PLACES] = Some(Handle {

@@ -78,6 +78,17 @@ pub const SPECS: [Spec; 21] = [
     Spec::of::<Queue<Wide>>("Wide"),
 ];
 
+/// The three calls, which every kind has.
+macro_rules! make {
+    ($handle:ident, $how:expr, $segment:expr, $name:expr $(, $first:expr)?) => {
+        match $how {
+            How::Open => $handle::open($segment, $name),
+            How::OpenOrCreate => $handle::open_or_create($segment, $name $(, $first)?),
+            How::Create | How::FromSlice => $handle::create($segment, $name $(, $first)?),
+        }
+    };
+}
+
 impl<T: Item> Thing for Value<T> {
     fn write(&self, number: u64) {
         self.set(T::number(number)).unwrap();
@@ -93,11 +104,7 @@ impl<T: Item> Family for Value<T> {
     type Item = T;
 
     fn make(how: How, segment: &Segment, name: &str, _: usize, number: u64) -> Result<Self> {
-        match how {
-            How::Open => Value::open(segment, name),
-            How::OpenOrCreate => Value::open_or_create(segment, name, T::number(number)),
-            How::Create | How::FromSlice => Value::create(segment, name, T::number(number)),
-        }
+        make!(Value, how, segment, name, T::number(number))
     }
 }
 
@@ -116,11 +123,7 @@ impl<T: LentItem> Family for Mutex<T> {
     type Item = T;
 
     fn make(how: How, segment: &Segment, name: &str, _: usize, number: u64) -> Result<Self> {
-        match how {
-            How::Open => Mutex::open(segment, name),
-            How::OpenOrCreate => Mutex::open_or_create(segment, name, T::number(number)),
-            How::Create | How::FromSlice => Mutex::create(segment, name, T::number(number)),
-        }
+        make!(Mutex, how, segment, name, T::number(number))
     }
 }
 
@@ -192,11 +195,7 @@ impl<A: Counter> Family for Atomics<A> {
     type Item = A;
 
     fn make(how: How, segment: &Segment, name: &str, len: usize, _: u64) -> Result<Self> {
-        match how {
-            How::Open => Atomics::open(segment, name),
-            How::OpenOrCreate => Atomics::open_or_create(segment, name, len),
-            How::Create | How::FromSlice => Atomics::create(segment, name, len),
-        }
+        make!(Atomics, how, segment, name, len)
     }
 }
 
@@ -215,11 +214,7 @@ impl Family for Condvar {
     type Item = ();
 
     fn make(how: How, segment: &Segment, name: &str, _: usize, _: u64) -> Result<Self> {
-        match how {
-            How::Open => Condvar::open(segment, name),
-            How::OpenOrCreate => Condvar::open_or_create(segment, name),
-            How::Create | How::FromSlice => Condvar::create(segment, name),
-        }
+        make!(Condvar, how, segment, name)
     }
 }
 
@@ -246,10 +241,6 @@ impl<T: Item> Family for Queue<T> {
     type Item = T;
 
     fn make(how: How, segment: &Segment, name: &str, len: usize, _: u64) -> Result<Self> {
-        match how {
-            How::Open => Queue::open(segment, name),
-            How::OpenOrCreate => Queue::open_or_create(segment, name, len),
-            How::Create | How::FromSlice => Queue::create(segment, name, len),
-        }
+        make!(Queue, how, segment, name, len)
     }
 }
