@@ -95,6 +95,8 @@ enum EndOfGuard {
     Drop,
     Panic,
     Forget,
+    /// Forgets it, and the member leaves: it dies, unless it has another guard.
+    Die,
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug)]

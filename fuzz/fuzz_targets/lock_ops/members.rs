@@ -170,6 +170,17 @@ impl World {
         }
     }
 
+    /// Drops all handles of a member.
+    pub fn leave(&mut self, life: &Rc<Life>) {
+        let is_it = |m: &&mut Member| {
+            let locks = m.locks.iter().flatten();
+            locks.map(|l| &l.life).any(|l| Rc::ptr_eq(l, life))
+        };
+        if let Some(member) = self.members.iter_mut().find(is_it) {
+            *member = Member::default();
+        }
+    }
+
     pub fn living(&self) -> usize {
         self.lives.iter().filter(|w| w.strong_count() > 0).count()
     }

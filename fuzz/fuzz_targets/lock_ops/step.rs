@@ -151,10 +151,13 @@ impl World {
                 assert!(got.is_none());
                 self.models[which].unlock(true);
             }
-            EndOfGuard::Forget => {
-                // The handle goes, and with the last one of the member its life.
+            EndOfGuard::Forget | EndOfGuard::Die => {
                 let Held { guard, lock } = held;
                 std::mem::forget(guard);
+                if matches!(end, EndOfGuard::Die) {
+                    self.leave(&lock.life);
+                }
+                // The handle goes, and with the last one of the member its life.
                 drop(lock);
             }
         }

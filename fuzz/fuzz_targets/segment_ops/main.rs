@@ -97,6 +97,8 @@ enum ObjectOp {
 #[derive(Arbitrary, Debug)]
 enum ObjectName {
     Numbered(u8),
+    /// One that the segment has.
+    Existing(u8),
     /// This many bytes.
     Long(u8),
     Text(String),

@@ -21,8 +21,14 @@ pub struct Object {
 }
 
 impl ObjectName {
-    fn text(&self) -> String {
+    /// In a segment.
+    fn text(&self, model: &SegmentModel) -> String {
+        let objects = model.objects.borrow();
         match self {
+            ObjectName::Existing(n) if !objects.is_empty() => {
+                objects[usize::from(*n) % objects.len()].name.clone()
+            }
+            ObjectName::Existing(n) => format!("object {n}"),
             ObjectName::Numbered(n) => format!("object {}", n % 8),
             ObjectName::Long(n) => {
                 "é".repeat(usize::from(*n) / 2) + &"x".repeat(usize::from(n % 2))
@@ -63,7 +69,8 @@ impl World {
                     return;
                 };
                 let spec = usize::from(*kind) % SPECS.len();
-                if let Some(object) = make(handle, *how, &name.text(), spec, *len, *number) {
+                let name = name.text(&handle.life.segment);
+                if let Some(object) = make(handle, *how, &name, spec, *len, *number) {
                     object.read();
                     if self.objects.len() == MOST {
                         self.objects[at] = object;
