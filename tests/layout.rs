@@ -1,9 +1,10 @@
 //! The bytes of a real segment stand where `docs/layout.md` says. (That its tables match the types is a unit test,
 //! `src/layout/tests.rs`.)
 
-use commonhold::{Array, Queue, Segment, SegmentOptions, Value};
+use commonhold::{Array, Atomics, Queue, Segment, SegmentOptions, Value};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicI16, AtomicU8, AtomicUsize};
 
 /// The offset of `field` in the table marked `table`.
 fn at(table: &str, field: &str) -> u64 {
@@ -111,4 +112,16 @@ fn values_and_arrays_stand_where_documented() {
     drop(guard);
     assert_eq!(lock(), 0);
     assert_eq!(b.u32(data_at + 128 + 64), u32::from_ne_bytes([1, 0, 2, 0]));
+}
+
+/// Processes that share a segment need not be built by one compiler, and newer ones say `Atomic<u8>`.
+#[test]
+fn atomics_are_called_the_same_by_every_compiler() {
+    let seg = Segment::anonymous(1 << 12).unwrap();
+    Atomics::<AtomicU8>::create(&seg, "AtomicU8", 1).unwrap();
+    Atomics::<AtomicI16>::create(&seg, "AtomicI16", 1).unwrap();
+    Atomics::<AtomicUsize>::create(&seg, "AtomicUsize", 1).unwrap();
+    for object in seg.objects() {
+        assert_eq!(object.type_name, object.name);
+    }
 }

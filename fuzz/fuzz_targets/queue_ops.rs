@@ -4,12 +4,10 @@
 #![no_main]
 
 use arbitrary::Arbitrary;
-use commonhold::{Error, Plain, Queue, Segment};
+use commonhold::{Error, Queue, Result, Segment};
+use commonhold_fuzz::{AT_ONCE, Item, attach, check};
 use libfuzzer_sys::fuzz_target;
 use std::collections::VecDeque;
-use std::fmt::Debug;
-use std::os::fd::AsFd;
-use std::time::Duration;
 
 #[derive(Arbitrary, Debug)]
 struct Input {
@@ -52,49 +50,12 @@ enum Op {
     Close,
 }
 
-trait Item: Plain + PartialEq + Debug {
-    fn number(n: u64) -> Self;
-}
-
-impl Item for u8 {
-    fn number(n: u64) -> u8 {
-        n as u8
-    }
-}
-
-impl Item for u64 {
-    fn number(n: u64) -> u64 {
-        n.wrapping_mul(0x9E37_79B9_7F4A_7C15)
-    }
-}
-
-impl Item for [u8; 24] {
-    fn number(n: u64) -> [u8; 24] {
-        std::array::from_fn(|i| (n as u8).wrapping_add(i as u8))
-    }
-}
-
-impl Item for bool {
-    fn number(n: u64) -> bool {
-        n.count_ones() % 2 == 1
-    }
-}
-
 /// What the queue must be.
 struct Model<T> {
     items: VecDeque<T>,
     capacity: usize,
     closed: bool,
     made: u64,
-}
-
-/// How a call must end that does not wait (or waits no longer).
-#[derive(Debug, PartialEq)]
-enum End<R> {
-    Done(R),
-    Closed,
-    /// `Full`, `Empty` or `Timeout`, by the call's form.
-    NotNow,
 }
 
 impl<T: Item> Model<T> {
@@ -104,30 +65,32 @@ impl<T: Item> Model<T> {
         (first..self.made).map(T::number).collect()
     }
 
-    fn send(&mut self, items: &[T]) -> End<usize> {
+    /// With `not_now` (`Full` or `Timeout`, by the call's form) if it would have to wait.
+    fn send(&mut self, items: &[T], not_now: Error) -> Result<usize> {
         if items.is_empty() {
-            return End::Done(0);
+            return Ok(0);
         }
         if self.closed {
-            return End::Closed;
+            return Err(Error::Closed);
         }
         let count = items.len().min(self.capacity - self.items.len());
         if count == 0 {
-            return End::NotNow;
+            return Err(not_now);
         }
         self.items.extend(&items[..count]);
-        End::Done(count)
+        Ok(count)
     }
 
-    fn recv(&mut self, max: usize) -> End<Vec<T>> {
+    /// As `send`, with `Empty` or `Timeout`.
+    fn recv(&mut self, max: usize, not_now: Error) -> Result<Vec<T>> {
         if max == 0 {
-            return End::Done(Vec::new());
+            return Ok(Vec::new());
         }
         let count = max.min(self.items.len());
         match count {
-            0 if self.closed => End::Closed,
-            0 => End::NotNow,
-            _ => End::Done(self.items.drain(..count).collect()),
+            0 if self.closed => Err(Error::Closed),
+            0 => Err(not_now),
+            _ => Ok(self.items.drain(..count).collect()),
         }
     }
 
@@ -141,40 +104,17 @@ impl<T: Item> Model<T> {
     }
 }
 
-fn check<R: Debug + PartialEq>(got: Result<R, Error>, want: End<R>, not_now: Error) {
-    let same = match (&got, &want) {
-        (Ok(got), End::Done(want)) => got == want,
-        (Err(Error::Closed), End::Closed) => true,
-        (Err(e), End::NotNow) => std::mem::discriminant(e) == std::mem::discriminant(&not_now),
-        _ => false,
-    };
-    assert!(same, "{got:?} where the model says {want:?}");
-}
-
-/// The outcome of sending one.
-fn one(end: End<usize>) -> End<()> {
-    match end {
-        End::Done(_) => End::Done(()),
-        End::Closed => End::Closed,
-        End::NotNow => End::NotNow,
-    }
-}
-
 /// The outcome of receiving one.
-fn first<T>(end: End<Vec<T>>) -> End<T> {
-    match end {
-        End::Done(items) => End::Done(items.into_iter().next().expect("one was asked for")),
-        End::Closed => End::Closed,
-        End::NotNow => End::NotNow,
-    }
+fn first<T>(end: Result<Vec<T>>) -> Result<T> {
+    end.map(|items| items.into_iter().next().expect("one was asked for"))
 }
 
 fn run<T: Item>(input: &Input) {
     let capacity = usize::from(input.capacity % 9) + 1;
     let segments: [Segment; 2] = {
         let first = Segment::anonymous(4096).unwrap();
-        let fd = first.as_fd().try_clone_to_owned().unwrap();
-        [first, Segment::from_fd(fd).unwrap()]
+        let second = attach(&first).unwrap();
+        [first, second]
     };
     let created = Queue::<T>::create(&segments[0], "q", capacity).unwrap();
     let opened = Queue::<T>::open(&segments[1], "q").unwrap();
@@ -201,11 +141,10 @@ fn step<T: Item>(
     model: &mut Model<T>,
     op: &Op,
 ) {
-    const AT_ONCE: Duration = Duration::ZERO;
     let q = &handles[handle];
     // The vector already holds something: receiving appends.
     let mut items = vec![T::number(99)];
-    let received = |result: Result<usize, Error>, items: &[T]| {
+    let received = |result: Result<usize>, items: &[T]| {
         assert_eq!(items[0], T::number(99));
         result.map(|n| {
             assert_eq!(n, items.len() - 1);
@@ -215,50 +154,50 @@ fn step<T: Item>(
     match *op {
         Op::Send if model.takes(1) => {
             let new = model.make(1);
-            check(q.send(new[0]), one(model.send(&new)), Error::Full);
+            check(q.send(new[0]), model.send(&new, Error::Full).map(drop));
         }
         Op::Send | Op::TrySend => {
             let new = model.make(1);
-            check(q.try_send(new[0]), one(model.send(&new)), Error::Full);
+            check(q.try_send(new[0]), model.send(&new, Error::Full).map(drop));
         }
         Op::SendTimeout => {
             let new = model.make(1);
             let got = q.send_timeout(new[0], AT_ONCE);
-            check(got, one(model.send(&new)), Error::Timeout);
+            check(got, model.send(&new, Error::Timeout).map(drop));
         }
         Op::SendAll(n) if model.takes((n % 12).into()) => {
             let new = model.make(n % 12);
-            check(q.send_all(&new), one(model.send(&new)), Error::Full);
+            check(q.send_all(&new), model.send(&new, Error::Full).map(drop));
         }
         Op::SendAll(n) | Op::TrySendAll(n) => {
             let new = model.make(n % 12);
-            check(q.try_send_all(&new), model.send(&new), Error::Full);
+            check(q.try_send_all(&new), model.send(&new, Error::Full));
         }
         Op::SendAllTimeout(n) => {
             let new = model.make(n % 12);
             let got = q.send_all_timeout(&new, AT_ONCE);
-            check(got, model.send(&new), Error::Timeout);
+            check(got, model.send(&new, Error::Timeout));
         }
-        Op::Recv if model.gives() => check(q.recv(), first(model.recv(1)), Error::Empty),
-        Op::Recv | Op::TryRecv => check(q.try_recv(), first(model.recv(1)), Error::Empty),
+        Op::Recv if model.gives() => check(q.recv(), first(model.recv(1, Error::Empty))),
+        Op::Recv | Op::TryRecv => check(q.try_recv(), first(model.recv(1, Error::Empty))),
         Op::RecvTimeout => {
             let got = q.recv_timeout(AT_ONCE);
-            check(got, first(model.recv(1)), Error::Timeout);
+            check(got, first(model.recv(1, Error::Timeout)));
         }
         Op::RecvMany(n) if model.gives() => {
             let got = q.recv_many(&mut items, n.into());
             let got = received(got, &items);
-            check(got, model.recv(n.into()), Error::Empty);
+            check(got, model.recv(n.into(), Error::Empty));
         }
         Op::RecvMany(n) | Op::TryRecvMany(n) => {
             let got = q.try_recv_many(&mut items, n.into());
             let got = received(got, &items);
-            check(got, model.recv(n.into()), Error::Empty);
+            check(got, model.recv(n.into(), Error::Empty));
         }
         Op::RecvManyTimeout(n) => {
             let got = q.recv_many_timeout(&mut items, n.into(), AT_ONCE);
             let got = received(got, &items);
-            check(got, model.recv(n.into()), Error::Timeout);
+            check(got, model.recv(n.into(), Error::Timeout));
         }
         Op::Iterate(n) => {
             // To the end only when there is one.
@@ -277,8 +216,7 @@ fn step<T: Item>(
             handles[handle] = Queue::open(&segments[handle % 2], "q").unwrap();
         }
         Op::Reopen { anew: true } => {
-            let fd = segments[0].as_fd().try_clone_to_owned().unwrap();
-            let seg = Segment::from_fd(fd).unwrap();
+            let seg = attach(&segments[0]).unwrap();
             handles[handle] = Queue::open_or_create(&seg, "q", model.capacity).unwrap();
         }
         Op::Close => {
