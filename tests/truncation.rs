@@ -381,7 +381,7 @@ fn an_earlier_handler_gets_what_is_not_ours() {
 fn fork_after_the_loss(args: &[String]) {
     let all = Opened::of(&args[0]);
     // One is forked before, and meets the loss by itself; its guard is inherited.
-    let (mut go, mut wait) = std::io::pipe().map(|(r, w)| (w, r)).unwrap();
+    let (mut go, mut wait) = std::os::unix::net::UnixStream::pair().unwrap();
     let before = Forked::start(|| {
         std::io::Read::read_exact(&mut wait, &mut [0]).unwrap();
         all.assert_all_is_corrupt(0);

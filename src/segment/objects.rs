@@ -327,7 +327,7 @@ impl Inner {
             size,
         };
         // Allocating would make a file that was cut short long again, with zeros where there were objects.
-        if self.file.file().metadata()?.len() < self.geometry.file_bytes {
+        if self.file.len()? < self.geometry.file_bytes {
             return Err(Error::Corrupt);
         }
         self.file.allocate(offset, size)?;

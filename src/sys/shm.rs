@@ -211,6 +211,11 @@ impl SegmentFile {
     pub(crate) fn allocate(&self, offset: u64, len: u64) -> Result<()> {
         self.with_file(|file| Ok(allocate(file, offset, len)))?
     }
+
+    /// How long the file is now.
+    pub(crate) fn len(&self) -> io::Result<u64> {
+        self.with_file(|file| Ok(file.metadata()?.len()))
+    }
 }
 
 impl Plan<'_> {

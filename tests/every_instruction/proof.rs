@@ -72,7 +72,7 @@ impl Proof<'_> {
                 .cloned()
                 .or_else(|| panic.downcast_ref::<&str>().map(|s| s.to_string()))
                 .unwrap_or_default();
-            let Row { subject, case, .. } = self.row;
+            let (subject, case) = (self.row.subject, self.row.case);
             self.row
                 .failures
                 .push(format!("{subject}, {case}: {what}: {why}"));
