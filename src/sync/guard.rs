@@ -59,6 +59,10 @@ impl<'a, T: ?Sized> Locker<'a, T> {
         self.lock_until(Deadline::NEVER, Heir::Recovers)
     }
 
+    pub(crate) fn recover_timeout(self, timeout: Duration) -> Result<MutexGuard<'a, T>> {
+        self.lock_until(Deadline::after(timeout), Heir::Recovers)
+    }
+
     #[inline]
     fn lock_until(self, deadline: Deadline, heir: Heir) -> Result<MutexGuard<'a, T>> {
         let me = self.inner.me_at(self.member)?;

@@ -151,6 +151,11 @@ impl<T: InPlace> Mutex<T> {
         self.locker().recover()
     }
 
+    /// As [`recover`](Self::recover), waiting at most `timeout`.
+    pub fn recover_timeout(&self, timeout: Duration) -> Result<MutexGuard<'_, T>> {
+        self.locker().recover_timeout(timeout)
+    }
+
     /// Whether the state is in doubt: since a holder's death was met (or a holder panicked), until a guard of
     /// [`recover`](Self::recover) is dropped. A death that nobody has met yet does not count.
     pub fn is_poisoned(&self) -> bool {

@@ -50,8 +50,10 @@ fn a_forged_owner_who_lives_costs_a_call_its_deadline() {
     }
     fails(AT_ONCE, Error::WouldBlock, || mutex.try_lock());
     fails(SOON, Error::Timeout, || mutex.lock_timeout(SOON));
+    fails(SOON, Error::Timeout, || mutex.recover_timeout(SOON));
     fails(AT_ONCE, Error::WouldBlock, || array.try_lock());
     fails(SOON, Error::Timeout, || array.lock_timeout(SOON));
+    fails(SOON, Error::Timeout, || array.recover_timeout(SOON));
     fails(AT_ONCE, Error::WouldBlock, || value.try_set(2));
     fails(SOON, Error::Timeout, || value.set_timeout(2, SOON));
     fails(AT_ONCE, Error::WouldBlock, || value.try_update(|_| ()));

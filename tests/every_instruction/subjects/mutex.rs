@@ -163,6 +163,20 @@ pub fn subject() -> Subject {
             .before(die_holding),
         )
         .case(
+            Case::new("recover_timeout that passes", 0, |seg| {
+                let m = open_tired(seg);
+                Box::new(|| {
+                    let got = m.recover_timeout(SHORT);
+                    assert!(matches!(got, Err(Error::Timeout)));
+                })
+            })
+            .woken_by(|seg| {
+                let pair = open(seg).lock().unwrap();
+                Box::new(|| drop(pair))
+            })
+            .after_naps(1000),
+        )
+        .case(
             Case::new("recover after a recoverer died", 2, |seg| {
                 let m = open(seg);
                 Box::new(|| step(&mut m.recover().unwrap()))

@@ -48,6 +48,9 @@ fn use_array<T: InPlace>(a: &Array<T>, w: &Watch, name: &str, item: T) {
         _ => panic!("an item beyond the end"),
     });
     assert!(beyond.is_some());
+    w.timed("Array::recover_timeout", |soon| {
+        a.recover_timeout(soon).map(drop)
+    });
     w.untimed("Array::recover", name, || a.recover().map(drop));
     w.untimed("Array::lock", name, || a.lock().map(drop));
     if len > 0 {

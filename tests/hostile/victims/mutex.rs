@@ -47,6 +47,9 @@ fn use_mutex<T: InPlace + Debug>(m: &Mutex<T>, w: &Watch, name: &str, change: fn
         });
         w.see("MutexGuard::drop", || drop(guard));
     }
+    w.timed("Mutex::recover_timeout", |soon| {
+        m.recover_timeout(soon).map(drop)
+    });
     w.untimed("Mutex::recover", name, || m.recover().map(drop));
     w.untimed("Mutex::lock", name, || m.lock().map(drop));
     w.see("Mutex::fmt", || format!("{m:?}").len());
