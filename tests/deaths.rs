@@ -410,7 +410,7 @@ fn a_closure_that_panics_changes_nothing_and_leaves_no_lock() {
 
 fn wait_on_condvar(args: &[String]) {
     let stage = Stage::open(&args[0]);
-    let guard = stage.mutex.lock().unwrap();
+    let guard = lock_or_recover(&stage);
     tell("ready");
     let _guard = stage.condvar.wait_while(guard, |_| true);
     panic!("nobody ends this wait");
@@ -418,10 +418,26 @@ fn wait_on_condvar(args: &[String]) {
 
 fn wait_for_a_notify(args: &[String]) {
     let stage = Stage::open(&args[0]);
-    let guard = stage.mutex.lock().unwrap();
+    let mut guard = lock_or_recover(&stage);
     tell("ready");
-    let mut guard = stage.condvar.wait_while(guard, |n| *n == 0).unwrap();
-    *guard -= 1;
+    loop {
+        match stage.condvar.wait_while(guard, |n| *n == 0) {
+            Ok(mut guard) => {
+                *guard -= 1;
+                return;
+            }
+            Err(Error::Poisoned) => guard = stage.mutex.recover().unwrap(),
+            Err(e) => panic!("{e}"),
+        }
+    }
+}
+
+/// One who waits takes the mutex for a moment whenever it looks again, and can be killed in that moment.
+fn lock_or_recover(stage: &Stage) -> commonhold::MutexGuard<'_, u64> {
+    match stage.mutex.lock() {
+        Err(Error::Poisoned) => stage.mutex.recover().unwrap(),
+        other => other.unwrap(),
+    }
 }
 
 #[test]
@@ -431,12 +447,12 @@ fn killed_waiters_neither_hang_the_notifier_nor_strand_the_living() {
         let doomed = [(); 3].map(|()| stage.child("wait_on_condvar"));
         let survivor = stage.child("wait_for_a_notify");
         // Whoever got the mutex tells so before it waits; once we have it, all of them wait.
-        within_the_limit(|| *stage.mutex.lock().unwrap() = 1);
+        within_the_limit(|| *lock_or_recover(&stage) = 1);
         doomed.into_iter().for_each(Child::kill);
         // One wake-up for four waiters, of which three are dead.
         within_the_limit(|| stage.condvar.notify_one());
         within_the_limit(|| survivor.finish());
-        within_the_limit(|| assert_eq!(*stage.mutex.lock().unwrap(), 0));
+        within_the_limit(|| assert_eq!(*lock_or_recover(&stage), 0));
     }
 }
 
