@@ -39,6 +39,20 @@ pub fn role() -> Option<(String, Vec<String>)> {
     Some((role, args.split(SEPARATOR).map(str::to_owned).collect()))
 }
 
+/// The command that runs a role, by way of `program`.
+pub fn command(mut program: Command, role: &str, args: &[&str]) -> Command {
+    program
+        .args([
+            "--exact",
+            "child_process_entry",
+            "--nocapture",
+            "--test-threads=1",
+        ])
+        .env(ROLE, role)
+        .env(ARGS, args.join(&SEPARATOR.to_string()));
+    program
+}
+
 /// A child process, killed when dropped.
 pub struct Child {
     process: std::process::Child,
@@ -63,16 +77,8 @@ impl Child {
         Child::start_from(Command::new(exe), role, args, stdin)
     }
 
-    fn start_from(mut command: Command, role: &str, args: &[&str], stdin: Stdio) -> Child {
-        let mut process = command
-            .args([
-                "--exact",
-                "child_process_entry",
-                "--nocapture",
-                "--test-threads=1",
-            ])
-            .env(ROLE, role)
-            .env(ARGS, args.join(&SEPARATOR.to_string()))
+    fn start_from(program: Command, role: &str, args: &[&str], stdin: Stdio) -> Child {
+        let mut process = command(program, role, args)
             .stdin(stdin)
             .stdout(Stdio::piped())
             .spawn()
