@@ -97,6 +97,8 @@ pub struct Ledger {
     /// Whether the master is killing this worker, whatever life it has just begun.
     condemned: Atomics<AtomicU8>,
     pub orders: Atomics<AtomicU8>,
+    /// Whether a worker is to live on for now, and not even to die over its mending.
+    pub spared: Atomics<AtomicU8>,
     /// Since when a worker is dying by its own hand, or not yet begun; 0: it is at work.
     away: Atomics<AtomicU64>,
     figures: Atomics<AtomicU64>,
@@ -119,6 +121,7 @@ impl Ledger {
             doomed: Atomics::create(seg, "doomed", LIVES)?,
             condemned: Atomics::create(seg, "condemned", WORKERS + 1)?,
             orders: Atomics::create(seg, "orders", WORKERS + 1)?,
+            spared: Atomics::create(seg, "spared", WORKERS + 1)?,
             away: Atomics::create(seg, "away", WORKERS + 1)?,
             figures: Atomics::create(seg, "figures", FIGURES)?,
             sent: Atomics::create(seg, "sent", STREAMS)?,
@@ -137,6 +140,7 @@ impl Ledger {
             doomed: Atomics::open(seg, "doomed")?,
             condemned: Atomics::open(seg, "condemned")?,
             orders: Atomics::open(seg, "orders")?,
+            spared: Atomics::open(seg, "spared")?,
             away: Atomics::open(seg, "away")?,
             figures: Atomics::open(seg, "figures")?,
             sent: Atomics::open(seg, "sent")?,
@@ -189,6 +193,12 @@ impl Ledger {
             self.act(worker, thread).fetch_and(!MENDING, SeqCst);
             self.count(Figure::Recoveries);
         }
+    }
+
+    /// Whether a thread still does what it began before that time.
+    pub fn is_at_it_since(&self, worker: usize, thread: usize, time: u64) -> bool {
+        let act = self.act(worker, thread).load(SeqCst);
+        act != 0 && act >> 24 <= time
     }
 
     /// What a thread does, and for how long.

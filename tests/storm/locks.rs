@@ -6,6 +6,7 @@ use crate::worker::Worker;
 use commonhold::{Array, Error, InPlace, Mutex, MutexGuard, Result};
 use std::hint::black_box;
 use std::ops::Range;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 /// What `Mutex` and `Array` have in common. They protect a holder's name, some counters, and as many copies of them.
@@ -115,8 +116,9 @@ impl Worker<'_> {
         self.ledger().mending(self.worker, self.thread, true);
         put(data, 0, self.token().0);
         let half = data.len() / 2;
-        let dies_at = match self.random.below(3) {
-            0 if self.thread != CHILD => self.random.below(half as u64 + 1) as usize,
+        let spared = self.thread == CHILD || self.ledger().spared[self.worker].load(SeqCst) != 0;
+        let dies_at = match self.random.below(2) {
+            0 if !spared => self.random.below(half as u64 + 1) as usize,
             _ => usize::MAX,
         };
         for i in 1..=half {

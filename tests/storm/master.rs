@@ -1,6 +1,6 @@
 //! The master: kills, stops, and orders the workers about, and sees to it that nobody is stuck.
 
-use crate::ledger::{CHILD, Figure, Order, STREAMS, THREADS, WORKERS};
+use crate::ledger::{CHILD, Figure, Ledger, Order, STREAMS, THREADS, WORKERS};
 use crate::report::Report;
 use crate::stage::Stage;
 use crate::support::{Forked, Random, eventually};
@@ -17,6 +17,11 @@ const STANDSTILL: u64 = 100_000;
 const QUICK_DEATH: u64 = 20_000;
 /// A new program may take longer to begin than an operation: the machine is busy.
 const TO_START: Duration = Duration::from_secs(20);
+
+/// For so long, in microseconds, every other worker is spared; then these are, and those not.
+const SPARED: u64 = 2_500_000;
+/// After one stroke in so many comes a calm.
+const CALM: u64 = 50;
 
 struct Stopped {
     worker: usize,
@@ -90,6 +95,10 @@ impl<'a> Master<'a> {
             self.go_round();
             self.let_go();
             self.see_that_nobody_is_stuck();
+            self.spare_some();
+            if self.random.below(CALM) == 0 {
+                self.calm();
+            }
             match self.random.below(20) {
                 0..11 => self.strike(),
                 11..16 => self.order(Order::Die),
@@ -109,12 +118,49 @@ impl<'a> Master<'a> {
         }
     }
 
+    /// Some must live for longer than anything may take, while others die around them.
+    fn spare_some(&self) {
+        let turn = (now() / SPARED) as usize % 2;
+        for worker in 0..WORKERS {
+            let spared = worker % 2 == turn;
+            self.stage.ledger.spared[worker].store(spared.into(), SeqCst);
+        }
+    }
+
+    /// One that is not spared.
+    fn victim(&mut self) -> usize {
+        loop {
+            let worker = self.random.below(WORKERS as u64) as usize;
+            if self.stage.ledger.spared[worker].load(SeqCst) == 0 {
+                return worker;
+            }
+        }
+    }
+
+    /// Nobody is killed, so no death ends anybody's sleep, until each thread has done what it was about. New deaths would hide that
+    /// one is stuck.
+    fn calm(&mut self) {
+        self.report.calms += 1;
+        (0..WORKERS).for_each(|worker| self.stage.ledger.orders[worker].store(0, SeqCst));
+        let begin = now();
+        let is_at_it = |ledger: &Ledger| {
+            (0..WORKERS).any(|worker| {
+                ledger.away_since(worker).is_some()
+                    || (0..THREADS).any(|thread| ledger.is_at_it_since(worker, thread, begin))
+            })
+        };
+        while is_at_it(&self.stage.ledger) {
+            self.go_round();
+            self.let_go();
+            self.see_that_nobody_is_stuck();
+            std::thread::yield_now();
+        }
+    }
+
     /// Kills one, two or three at a stroke.
     fn strike(&mut self) {
         let count = [1, 1, 1, 1, 2, 3][self.random.below(6) as usize];
-        let mut victims: Vec<usize> = (0..count)
-            .map(|_| self.random.below(WORKERS as u64) as usize)
-            .collect();
+        let mut victims: Vec<usize> = (0..count).map(|_| self.victim()).collect();
         victims.sort();
         victims.dedup();
         self.kill(&victims);
@@ -181,7 +227,10 @@ impl<'a> Master<'a> {
     }
 
     fn order(&mut self, order: Order) {
-        let worker = self.random.below(WORKERS as u64) as usize;
+        let worker = match order {
+            Order::Die | Order::Exec => self.victim(),
+            Order::Stop | Order::Fork => self.random.below(WORKERS as u64) as usize,
+        };
         self.stage.ledger.orders[worker].store(order as u8, SeqCst);
     }
 
@@ -199,7 +248,8 @@ impl<'a> Master<'a> {
         self.stopped.push(Stopped {
             worker,
             until: now + 30_000 + self.random.below(30_000),
-            is_killed: self.random.below(3) == 0,
+            is_killed: self.random.below(2) == 0
+                && self.stage.ledger.spared[worker].load(SeqCst) == 0,
         });
     }
 
@@ -247,7 +297,7 @@ impl<'a> Master<'a> {
     ///
     /// No operation that was completed took a second.
     pub fn end(mut self) -> Report {
-        self.go_round();
+        self.calm();
         let all: Vec<usize> = (0..WORKERS).collect();
         self.kill(&all);
         // Their children die with them.

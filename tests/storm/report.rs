@@ -17,6 +17,7 @@ pub struct Report {
     pub stops: u64,
     pub killed_stopped: u64,
     pub standstills: u64,
+    pub calms: u64,
     sums: [u64; Figure::Attaches as usize + 1],
     items: u64,
     /// Items that went to receivers which were killed, and how many can have.
@@ -35,6 +36,7 @@ impl Report {
             stops: 0,
             killed_stopped: 0,
             standstills: 0,
+            calms: 0,
             sums: Default::default(),
             items: 0,
             lost: (0, 0),
@@ -67,6 +69,7 @@ impl Report {
         self.stops += act.stops;
         self.killed_stopped += act.killed_stopped;
         self.standstills += act.standstills;
+        self.calms += act.calms;
         self.items += act.items;
         self.lost.0 += act.lost.0;
         self.lost.1 += act.lost.1;
@@ -116,7 +119,7 @@ impl fmt::Display for Report {
         write!(
             f,
             "), {} of them in the middle of a change, {} while mending, {} while stopped; {} stops, {} execs, {} forks, \
-             {} started afresh, {} attaches; {} operations, {} items, {} of them in dead hands (at most {}), {} recoveries; \
+             {} started afresh, {} attaches, {} calms; {} operations, {} items, {} of them in dead hands (at most {}), {} recoveries; \
              an operation took at most {} µs in half of the cases, {} µs in 99 %, {} µs in 99.99 %, {} ms in the worst ({:?}); \
              the machine stood still {} times",
             self.by_own_hand,
@@ -127,6 +130,7 @@ impl fmt::Display for Report {
             self.sum(Figure::Forks),
             self.afresh,
             self.sum(Figure::Attaches),
+            self.calms,
             self.sum(Figure::Steps),
             self.items,
             self.lost.0,
