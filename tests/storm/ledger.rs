@@ -40,8 +40,10 @@ impl Op {
     ];
 }
 
-/// Workers of the storm; the master is one more, when it settles the books.
-pub const WORKERS: usize = 16;
+/// Workers that have something to do.
+pub const ACTORS: usize = 16;
+/// All of them; the master is one more, when it settles the books.
+pub const WORKERS: usize = 2 * ACTORS;
 pub const MASTER: usize = WORKERS;
 /// Threads of a worker, and its forked child, which counts as one.
 pub const THREADS: usize = 4;

@@ -1,6 +1,6 @@
 //! Kills at random moments, with a ledger that proves that nothing committed was lost and nothing delivered twice.
 //!
-//! Sixteen workers share one segment that holds every primitive. A master kills them, alone and several at a stroke, at
+//! Sixteen workers, and sixteen that sleep, share one segment that holds every primitive. A master kills them, alone and several at a stroke, at
 //! moments that it draws, or orders them to die, to stop, to fork or to `exec` at a point where a change is half-done.
 //! Who mends what a dead one left dies over it every now and then. After some hundred kills all are killed, the books of the segment
 //! are balanced, and the next act begins with a segment of its own, so the ledger stays small however long the storm lasts.

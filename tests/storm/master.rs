@@ -1,11 +1,11 @@
 //! The master: kills, stops, and orders the workers about, and sees to it that nobody is stuck.
 
-use crate::ledger::{CHILD, Figure, Ledger, Order, STREAMS, THREADS, WORKERS};
+use crate::ledger::{ACTORS, CHILD, Figure, Ledger, Order, STREAMS, THREADS, WORKERS};
 use crate::report::Report;
 use crate::stage::Stage;
 use crate::support::{Forked, Random, eventually};
 use crate::times::{LIMIT, now};
-use crate::worker::{CAST, exec, run};
+use crate::worker::{exec, part, run};
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
@@ -127,10 +127,18 @@ impl<'a> Master<'a> {
         }
     }
 
+    /// One of the workers; the sleepers together are as likely as two actors.
+    fn any(&mut self) -> usize {
+        match self.random.below(ACTORS as u64 + 2) as usize {
+            actor if actor < ACTORS => actor,
+            _ => ACTORS + self.random.below((WORKERS - ACTORS) as u64) as usize,
+        }
+    }
+
     /// One that is not spared.
     fn victim(&mut self) -> usize {
         loop {
-            let worker = self.random.below(WORKERS as u64) as usize;
+            let worker = self.any();
             if self.stage.ledger.spared[worker].load(SeqCst) == 0 {
                 return worker;
             }
@@ -195,7 +203,7 @@ impl<'a> Master<'a> {
 
     /// A worker is gone: it must have been killed, by us or, by our order or over its mending, by itself.
     fn bury(&mut self, worker: usize, status: i32) {
-        let part = CAST[worker];
+        let part = part(worker);
         // Reaped: its pid may be another's by now.
         std::mem::forget(self.workers[worker].take());
         assert!(
@@ -229,14 +237,14 @@ impl<'a> Master<'a> {
     fn order(&mut self, order: Order) {
         let worker = match order {
             Order::Die | Order::Exec => self.victim(),
-            Order::Stop | Order::Fork => self.random.below(WORKERS as u64) as usize,
+            Order::Stop | Order::Fork => self.any(),
         };
         self.stage.ledger.orders[worker].store(order as u8, SeqCst);
     }
 
     /// Stops one wherever it is.
     fn stop(&mut self) {
-        let worker = self.random.below(WORKERS as u64) as usize;
+        let worker = self.any();
         // SAFETY: a child of ours that is not yet reaped.
         unsafe { libc::kill(self.pid(worker), libc::SIGSTOP) };
     }

@@ -24,6 +24,8 @@ pub struct Stage {
     pub taken: Condvar,
     /// Rung by two sides in turn.
     pub bell: Value<[u64; 3]>,
+    /// Never struck.
+    pub gong: Value<u64>,
     pub queue: Queue<Item>,
     pub seg: Segment,
 }
@@ -40,6 +42,7 @@ impl Stage {
             made: Condvar::create(&seg, "made")?,
             taken: Condvar::create(&seg, "taken")?,
             bell: Value::create(&seg, "bell", [0; 3])?,
+            gong: Value::create(&seg, "gong", 0)?,
             queue: Queue::create(&seg, "queue", CAPACITY)?,
             seg,
         })
@@ -56,6 +59,7 @@ impl Stage {
             made: Condvar::open(&seg, "made")?,
             taken: Condvar::open(&seg, "taken")?,
             bell: Value::open(&seg, "bell")?,
+            gong: Value::open(&seg, "gong")?,
             queue: Queue::open(&seg, "queue")?,
             seg,
         })

@@ -1,6 +1,6 @@
 //! A worker: a process that plays one part on the stage until it is killed.
 
-use crate::ledger::{CHILD, Figure, Ledger, Op, Order, THREADS, Token, WORKERS};
+use crate::ledger::{ACTORS, CHILD, Figure, Ledger, Op, Order, THREADS, Token};
 use crate::stage::Stage;
 use crate::support::{self, Forked, Random};
 use std::io::Write;
@@ -20,9 +20,12 @@ pub enum Part {
     RingsOdd,
     Watches,
     Visits,
+    /// Sleeps. There are more of these than roles in the watch over deaths, so an actor that sleeps has none for the most part,
+    /// and nothing but a wake-up, or a death, ends its sleep within seconds.
+    Sleeps,
 }
 
-pub const CAST: [Part; WORKERS] = [
+const CAST: [Part; ACTORS] = [
     Part::Sends,
     Part::Sends,
     Part::Receives,
@@ -40,6 +43,10 @@ pub const CAST: [Part; WORKERS] = [
     Part::Watches,
     Part::Visits,
 ];
+
+pub fn part(worker: usize) -> Part {
+    CAST.get(worker).copied().unwrap_or(Part::Sleeps)
+}
 
 /// A worker rests after one operation in so many, for up to so many microseconds.
 const OFTEN: u64 = 16;
@@ -78,7 +85,10 @@ pub fn run(stage: &Stage, worker: usize, seed: u64) {
     }));
     let life = stage.ledger.begin_life(worker);
     let mut random = Random::from(seed);
-    let threads = [1, 1, 1, 2, 3][random.below(5) as usize];
+    let threads = match part(worker) {
+        Part::Sleeps => 1,
+        _ => [1, 1, 1, 2, 3][random.below(5) as usize],
+    };
     let play = |thread: usize, seed: u64| {
         let mut worker = Worker {
             stage,
@@ -127,7 +137,7 @@ impl<'a> Worker<'a> {
     }
 
     fn play(&mut self) {
-        match CAST[self.worker] {
+        match part(self.worker) {
             Part::Sends => self.send_for_ever(),
             Part::Receives => self.receive_for_ever(),
             Part::Locks => loop {
@@ -149,6 +159,10 @@ impl<'a> Worker<'a> {
             Part::Visits => loop {
                 self.visit();
             },
+            Part::Sleeps => {
+                let gong = self.stage.gong.wait_until(|struck| *struck != 0);
+                panic!("nobody struck the gong: {gong:?}");
+            }
         }
     }
 
