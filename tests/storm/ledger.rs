@@ -77,6 +77,8 @@ pub enum Figure {
     Execs,
     Forks,
     Attaches,
+    /// Not 0: all rest between operations, so long that others' waits become long ones.
+    Slow,
     /// The greatest value that anybody saw.
     Seen,
 }

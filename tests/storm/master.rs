@@ -5,7 +5,7 @@ use crate::report::Report;
 use crate::stage::Stage;
 use crate::support::{Forked, Random, eventually};
 use crate::times::{LIMIT, now};
-use crate::worker::{exec, part, run};
+use crate::worker::{Part, exec, part, run};
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
@@ -20,8 +20,9 @@ const TO_START: Duration = Duration::from_secs(20);
 
 /// For so long, in microseconds, every other worker is spared; then these are, and those not.
 const SPARED: u64 = 2_500_000;
-/// After one stroke in so many comes a calm.
-const CALM: u64 = 50;
+/// After one stroke in so many comes a calm, and it takes so many microseconds until it is one.
+const CALM: u64 = 80;
+const TO_CALM_DOWN: u64 = 100_000;
 
 struct Stopped {
     worker: usize,
@@ -145,10 +146,23 @@ impl<'a> Master<'a> {
         }
     }
 
-    /// Nobody is killed, so no death ends anybody's sleep, until each thread has done what it was about. New deaths would hide that
-    /// one is stuck.
+    /// All work slowly, so that waits are long, and some die where they take wake-ups along. Then nobody is killed, so no death ends
+    /// anybody's sleep, until each thread has done what it was about. New deaths would hide that one is stuck.
     fn calm(&mut self) {
         self.report.calms += 1;
+        self.stage.ledger.figure(Figure::Slow).store(1, SeqCst);
+        let before = now();
+        while now() - before < TO_CALM_DOWN {
+            for worker in 0..ACTORS {
+                let meant = matches!(part(worker), Part::Makes | Part::Takes);
+                if meant && self.stage.ledger.spared[worker].load(SeqCst) == 0 {
+                    self.stage.ledger.orders[worker].store(Order::Die as u8, SeqCst);
+                }
+            }
+            std::thread::sleep(Duration::from_micros(BETWEEN));
+            self.go_round();
+            self.let_go();
+        }
         (0..WORKERS).for_each(|worker| self.stage.ledger.orders[worker].store(0, SeqCst));
         let begin = now();
         let is_at_it = |ledger: &Ledger| {
@@ -163,6 +177,7 @@ impl<'a> Master<'a> {
             self.see_that_nobody_is_stuck();
             std::thread::yield_now();
         }
+        self.stage.ledger.figure(Figure::Slow).store(0, SeqCst);
     }
 
     /// Kills one, two or three at a stroke.

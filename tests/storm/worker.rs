@@ -51,6 +51,8 @@ pub fn part(worker: usize) -> Part {
 /// A worker rests after one operation in so many, for up to so many microseconds.
 const OFTEN: u64 = 16;
 const REST: u64 = 1000;
+/// In a calm all rest for so long at the least: a wait of more than 20 ms is one that only a wake-up, or a death, ends.
+const SLOW: u64 = 25_000;
 
 /// One thread of a worker, or the child that it forked.
 pub struct Worker<'a> {
@@ -182,7 +184,9 @@ impl<'a> Worker<'a> {
         ledger.end(self.worker, self.thread, op, changes, begin);
         // Their books are their own: they run as long as they must, and end well.
         self.children.drain(..).for_each(Forked::finish);
-        if self.random.below(OFTEN) == 0 {
+        if ledger.figure(Figure::Slow).load(SeqCst) != 0 && self.thread != CHILD {
+            std::thread::sleep(Duration::from_micros(SLOW + self.random.below(SLOW)));
+        } else if self.random.below(OFTEN) == 0 {
             // Nothing is waited for. With more work than the processors can do, the dead wait for a processor to die on.
             std::thread::sleep(Duration::from_micros(self.random.below(REST)));
         }
