@@ -23,10 +23,8 @@ pub fn now() -> u64 {
         tv_nsec: 0,
     };
     // SAFETY: writes one timespec.
-    assert_eq!(
-        unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut t) },
-        0
-    );
+    let result = unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut t) };
+    assert_eq!(result, 0);
     t.tv_sec as u64 * 1_000_000 + t.tv_nsec as u64 / 1000
 }
 
