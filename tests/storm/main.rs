@@ -45,6 +45,8 @@ fn kills() -> u64 {
 
 /// Kills in one act, at the most: the ledger's room is for about so many.
 const ACT: u64 = 1000;
+/// A long storm tells how it goes, each time it has killed so many more.
+const PROGRESS: u64 = 10_000;
 
 #[test]
 fn nothing_committed_is_lost_in_a_storm_of_kills() {
@@ -57,7 +59,11 @@ fn nothing_committed_is_lost_in_a_storm_of_kills() {
         let name = Name::new("storm");
         let mut master = Master::new(&name, &mut random);
         master.kill_workers(act.min(kills - report.kills()));
+        let before = report.kills();
         report.add(&master.end());
+        if report.kills() / PROGRESS > before / PROGRESS {
+            println!("so far: {report}");
+        }
     }
     println!("{report}");
 }

@@ -11,10 +11,10 @@ use std::time::Duration;
 
 /// The time between two strokes, at the most, in microseconds.
 const BETWEEN: u64 = 3000;
-/// If the machine did not run the master for so long, it did not run others either: that is nobody's delay.
+/// If the master could not look for so long, then the machine did not run others either: that is nobody's delay.
 const STANDSTILL: u64 = 100_000;
-/// If the end of a process took no longer than this, it is no pause: others have to bear it.
-const QUICK_DEATH: u64 = 20_000;
+/// If a process took no longer than this to end, or to begin, it is no pause: others have to bear it.
+const QUICK: u64 = 20_000;
 /// A new program may take longer to begin than an operation: the machine is busy.
 const TO_START: Duration = Duration::from_secs(20);
 
@@ -36,6 +36,8 @@ pub struct Master<'a> {
     /// `None` only between a death and the next life.
     workers: Vec<Option<Forked>>,
     stopped: Vec<Stopped>,
+    /// When it last looked whether anybody was stuck.
+    looked: u64,
     report: Report,
 }
 
@@ -46,6 +48,7 @@ impl<'a> Master<'a> {
             random,
             workers: Vec::new(),
             stopped: Vec::new(),
+            looked: now(),
             report: Report::new(),
         };
         for worker in 0..WORKERS {
@@ -85,14 +88,7 @@ impl<'a> Master<'a> {
             }
             // A random moment; nothing is waited for.
             let time = self.random.below(BETWEEN);
-            let before = now();
             std::thread::sleep(Duration::from_micros(time));
-            let late = now() - before - time;
-            if late > STANDSTILL {
-                self.report.standstills += 1;
-                self.stage.ledger.times.pause(before);
-                self.go_on(0);
-            }
             self.go_round();
             self.let_go();
             self.see_that_nobody_is_stuck();
@@ -112,11 +108,19 @@ impl<'a> Master<'a> {
         }
     }
 
-    /// The pause is over, unless somebody is stopped.
+    /// The pause is over, unless somebody is stopped, or takes long to begin.
     fn go_on(&self, at_most: u64) {
-        if self.stopped.is_empty() {
+        if self.stopped.is_empty() && self.late_since().is_none() {
             self.stage.ledger.times.go_on(at_most);
         }
+    }
+
+    /// Since when somebody has been late: those who wait for it are not to blame.
+    fn late_since(&self) -> Option<u64> {
+        let ledger = &self.stage.ledger;
+        let away = (0..WORKERS).filter_map(|worker| ledger.away_since(worker));
+        away.min()
+            .filter(|&since| now().saturating_sub(since) > QUICK)
     }
 
     /// Some must live for longer than anything may take, while others die around them.
@@ -162,6 +166,7 @@ impl<'a> Master<'a> {
             std::thread::sleep(Duration::from_micros(BETWEEN));
             self.go_round();
             self.let_go();
+            self.see_that_nobody_is_stuck();
         }
         (0..WORKERS).for_each(|worker| self.stage.ledger.orders[worker].store(0, SeqCst));
         let begin = now();
@@ -213,7 +218,7 @@ impl<'a> Master<'a> {
             }
             self.bury(worker, status);
         }
-        self.go_on(QUICK_DEATH);
+        self.go_on(QUICK);
     }
 
     /// A worker is gone: it must have been killed, by us or, by our order or over its mending, by itself.
@@ -241,7 +246,7 @@ impl<'a> Master<'a> {
                 self.report.by_own_hand += 1;
                 if let Some(begin) = self.stage.ledger.away_since(worker) {
                     self.stage.ledger.times.pause(begin);
-                    self.go_on(QUICK_DEATH);
+                    self.go_on(QUICK);
                 }
                 self.bury(worker, status);
                 self.start(worker);
@@ -297,6 +302,16 @@ impl<'a> Master<'a> {
 
     /// Each operation that is under way began less than a second ago.
     fn see_that_nobody_is_stuck(&mut self) {
+        if now() - self.looked > STANDSTILL {
+            self.report.standstills += 1;
+            self.stage.ledger.times.pause(self.looked);
+            self.go_on(0);
+        }
+        self.looked = now();
+        match self.late_since() {
+            Some(since) => self.stage.ledger.times.pause(since),
+            None => self.go_on(0),
+        }
         let ledger = &self.stage.ledger;
         for worker in 0..WORKERS {
             if let Some(begin) = ledger.away_since(worker) {

@@ -1,6 +1,6 @@
 //! How long operations took, not counting pauses: times in which somebody was stopped (alive, and perhaps holding what others
 //! want), or in which the kernel took long to end one that was killed (it
-//! vouches for it until then), or in which the machine did not run us.
+//! vouches for it until then), or took long to begin, or in which the machine did not run us.
 
 use commonhold::{Atomics, Result, Segment};
 use std::sync::atomic::AtomicU64;
@@ -63,6 +63,11 @@ impl Times {
         }
         let n = self.pauses[0].load(Relaxed) as usize;
         assert!(n < PAUSES, "the book of pauses is full");
+        // No time is taken off twice.
+        let begin = match n {
+            0 => begin,
+            _ => begin.max(self.pauses[2 * n].load(Relaxed)),
+        };
         self.pauses[1 + 2 * n].store(begin, Relaxed);
         self.pauses[2 + 2 * n].store(0, Relaxed);
         self.pauses[0].store(n as u64 + 1, Release);
