@@ -174,17 +174,21 @@ impl SegmentFile {
     }
 
     /// A new open file description of this file.
+    ///
+    /// By its name, if it still has one. The other way, by `/proc`, makes the kernel keep directory entries for this process there, and
+    /// whoever reaps it when it is dead may spend tens of milliseconds of a processor in taking them away (Linux 6.18, many
+    /// members, a busy machine).
     pub(crate) fn reopen(&self) -> io::Result<File> {
-        let mut error = None;
-        if self.is_this(&self.file) {
-            match open_at(&fd_link(&self.file), libc::O_RDWR | libc::O_CLOEXEC, 0) {
-                Ok(file) if self.is_this(&file) => return Ok(file),
-                Ok(_) => {}
-                Err(e) => error = Some(e),
-            }
+        let by_name = self.open_by_path();
+        if by_name.is_ok() || !self.is_this(&self.file) {
+            return by_name;
         }
-        // What went wrong first says more (EACCES, EMFILE) than that there is no name to try.
-        self.open_by_path().map_err(|e| error.unwrap_or(e))
+        let file = open_at(&fd_link(&self.file), libc::O_RDWR | libc::O_CLOEXEC, 0)?;
+        if self.is_this(&file) {
+            Ok(file)
+        } else {
+            by_name
+        }
     }
 
     fn open_by_path(&self) -> io::Result<File> {

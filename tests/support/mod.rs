@@ -95,6 +95,20 @@ fn wipe_on_fork_works() -> bool {
     status == 0
 }
 
+/// The command that runs a role, by way of `program`.
+pub fn role_command(mut program: Command, role: &str, args: &[&str]) -> Command {
+    program
+        .args([
+            "--exact",
+            "child_process_entry",
+            "--nocapture",
+            "--test-threads=1",
+        ])
+        .env(ROLE, role)
+        .env(ARGS, args.join(&SEPARATOR.to_string()));
+    program
+}
+
 /// A child process, killed when dropped.
 pub struct Child {
     process: std::process::Child,
@@ -117,16 +131,8 @@ impl Child {
         Child::start_from(command(&this_program()), role, args, stdin)
     }
 
-    fn start_from(mut command: Command, role: &str, args: &[&str], stdin: Stdio) -> Child {
-        let mut process = command
-            .args([
-                "--exact",
-                "child_process_entry",
-                "--nocapture",
-                "--test-threads=1",
-            ])
-            .env(ROLE, role)
-            .env(ARGS, args.join(&SEPARATOR.to_string()))
+    fn start_from(program: Command, role: &str, args: &[&str], stdin: Stdio) -> Child {
+        let mut process = role_command(program, role, args)
             .stdin(stdin)
             .stdout(Stdio::piped())
             .spawn()

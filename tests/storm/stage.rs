@@ -1,0 +1,67 @@
+//! The stage: one segment with every primitive in it.
+
+use crate::ledger::Ledger;
+use commonhold::{Array, Condvar, Mutex, Queue, Result, Segment, Value};
+
+/// What a lock protects: its holder's name, some counters, and as many copies of them, changed later.
+pub const TALLY: usize = 3;
+pub const SHOP: usize = 5;
+pub const ARRAY: usize = 65;
+/// Large, so that a good part of an update is the writing.
+pub type Wide = [u64; 48];
+/// Its first word names the stream, its second the item, and the others follow from them.
+pub type Item = [u64; 6];
+pub const CAPACITY: usize = 13;
+
+pub struct Stage {
+    pub ledger: Ledger,
+    pub mutex: Mutex<[u64; TALLY]>,
+    pub array: Array<u64>,
+    pub value: Value<Wide>,
+    /// Made and taken, one piece at a time.
+    pub shop: Mutex<[u64; SHOP]>,
+    pub made: Condvar,
+    pub taken: Condvar,
+    /// Rung by two sides in turn.
+    pub bell: Value<[u64; 3]>,
+    /// Never struck.
+    pub gong: Value<u64>,
+    pub queue: Queue<Item>,
+    pub seg: Segment,
+}
+
+impl Stage {
+    pub fn create(name: &str) -> Result<Stage> {
+        let seg = Segment::create(name, Ledger::BYTES + (1 << 17))?;
+        Ok(Stage {
+            ledger: Ledger::create(&seg)?,
+            mutex: Mutex::create(&seg, "mutex", [0; TALLY])?,
+            array: Array::create(&seg, "array", ARRAY, 0)?,
+            value: Value::create(&seg, "value", [0; 48])?,
+            shop: Mutex::create(&seg, "shop", [0; SHOP])?,
+            made: Condvar::create(&seg, "made")?,
+            taken: Condvar::create(&seg, "taken")?,
+            bell: Value::create(&seg, "bell", [0; 3])?,
+            gong: Value::create(&seg, "gong", 0)?,
+            queue: Queue::create(&seg, "queue", CAPACITY)?,
+            seg,
+        })
+    }
+
+    pub fn open(name: &str) -> Result<Stage> {
+        let seg = Segment::open(name)?;
+        Ok(Stage {
+            ledger: Ledger::open(&seg)?,
+            mutex: Mutex::open(&seg, "mutex")?,
+            array: Array::open(&seg, "array")?,
+            value: Value::open(&seg, "value")?,
+            shop: Mutex::open(&seg, "shop")?,
+            made: Condvar::open(&seg, "made")?,
+            taken: Condvar::open(&seg, "taken")?,
+            bell: Value::open(&seg, "bell")?,
+            gong: Value::open(&seg, "gong")?,
+            queue: Queue::open(&seg, "queue")?,
+            seg,
+        })
+    }
+}
