@@ -40,10 +40,15 @@ impl MemberId {
         MemberId::new(bits % Self::SLOTS, bits >> Self::SLOT_BITS)
     }
 
-    /// The id that [`bits`](Self::bits) gave, kept where nobody else can write. `None` for 0.
+    /// The id that [`bits`](Self::bits) gave, kept where nobody else can write. `None` for 0, and for the mark of a region that is
+    /// lost.
     #[cfg(not(commonhold_loom))]
     #[inline]
     pub(crate) fn from_private(bits: u32) -> Option<MemberId> {
+        // The mark has the highest bit set, as no id has: one comparison, of signed numbers, tells both.
+        if bits as i32 <= 0 {
+            return None;
+        }
         NonZeroU32::new(bits).map(MemberId)
     }
 
@@ -131,6 +136,15 @@ mod tests {
         assert_eq!(MemberId::from_bits(5), None);
         assert_eq!(MemberId::new(1024, 1), None);
         assert_eq!(MemberId::new(0, 1 << 20), None);
+    }
+
+    #[test]
+    fn what_is_kept_in_the_place_of_an_id_names_nobody() {
+        assert_eq!(MemberId::from_private(0), None);
+        let lost = crate::sys::fork::NO_MEMBER_ANY_MORE;
+        assert_eq!(MemberId::from_private(lost), None);
+        let last = MemberId::new(1023, (1 << 20) - 1).unwrap();
+        assert_eq!(MemberId::from_private(last.bits()), Some(last));
     }
 
     #[test]

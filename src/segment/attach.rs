@@ -15,7 +15,7 @@ use crate::raw::MemberId;
 use crate::sys::fork;
 use crate::sys::futex;
 use crate::sys::liveness::{self, Candidate};
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::Ordering;
 
 impl Inner {
     #[inline]
@@ -68,13 +68,11 @@ impl Inner {
         }
         let page = self.page.get();
         page.liveness.store(liveness, Ordering::Relaxed);
-        page.member.store(id.bits(), Ordering::Release);
-        // Pairs with the handler's exchange of the flag: either we see it, or it clears the name that we stored.
-        fence(Ordering::SeqCst);
-        if let Err(e) = self.check_whole() {
-            page.member.store(0, Ordering::Relaxed);
-            return Err(e);
-        }
+        // Only where there is no name: if the region was lost meanwhile, the handler's mark stands there, and other threads must not
+        // for a moment take what they read for a member's.
+        page.member
+            .compare_exchange(0, id.bits(), Ordering::Release, Ordering::Relaxed)
+            .map_err(|_| Error::Corrupt)?;
         Ok(id)
     }
 
@@ -178,5 +176,25 @@ impl Inner {
         if claim.owner(id.slot()) == Some(id) {
             self.free_slot(id.slot(), claim);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Segment;
+    use crate::sys::fork::NO_MEMBER_ANY_MORE;
+
+    #[test]
+    fn a_loss_in_the_midst_of_attaching_leaves_no_member() {
+        let segment = Segment::anonymous(4096).unwrap();
+        let page = segment.inner().page.get();
+        let first = page.liveness.swap(std::ptr::null_mut(), Ordering::Relaxed);
+        // SAFETY: it stands in the page no more, so the drop will not release it again.
+        unsafe { liveness::release(first) };
+        // As the handler does in another thread, after the first look.
+        page.member.store(NO_MEMBER_ANY_MORE, Ordering::Relaxed);
+        assert!(matches!(segment.inner().attach(), Err(Error::Corrupt)));
+        assert_eq!(page.member.load(Ordering::Relaxed), NO_MEMBER_ANY_MORE);
     }
 }

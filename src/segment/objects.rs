@@ -193,7 +193,7 @@ impl<R: InRegion> Placed<R> {
         self.segment.inner()
     }
 
-    /// Where this process's name in claims stands; 0 in a forked child that is not a member yet.
+    /// Where this process's name in claims stands; none in a forked child that is not a member yet.
     #[inline]
     pub(crate) fn member(&self) -> &AtomicU32 {
         // SAFETY: the fork page is mapped as long as `segment` lives.
@@ -205,8 +205,8 @@ impl<R: InRegion> Placed<R> {
     pub(crate) fn check_whole(&self) -> Result<()> {
         // The readings come before this look; see `TruncationGuard::is_lost`.
         fence(Ordering::Acquire);
-        // The loss of the region clears the name; so does a fork, which does no harm.
-        if self.member().load(Ordering::Relaxed) == 0 {
+        // The loss of the region takes the name away; so does a fork, which does no harm.
+        if MemberId::from_private(self.member().load(Ordering::Relaxed)).is_none() {
             return self.inner().check_whole();
         }
         Ok(())

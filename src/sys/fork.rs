@@ -12,11 +12,15 @@ use std::sync::atomic::{AtomicPtr, AtomicU32};
 #[derive(Debug)]
 pub(crate) struct ForkPage(NonNull<PerProcess>);
 
+/// In the place of a member id: the region is lost to this process, for ever. It is no id (those have 30 bits), and it is not 0, so
+/// that a thread that is just becoming a member finds its place taken.
+pub(crate) const NO_MEMBER_ANY_MORE: u32 = u32::MAX;
+
 /// The words of a [`ForkPage`].
 #[repr(C)]
 #[derive(Debug)]
 pub(crate) struct PerProcess {
-    /// The member id of this process in the segment; 0: not (yet) a member.
+    /// The member id of this process in the segment; 0: not (yet) a member; or [`NO_MEMBER_ANY_MORE`].
     pub(crate) member: AtomicU32,
     /// The mapping that holds this process's liveness lock; null: none.
     pub(crate) liveness: AtomicPtr<libc::c_void>,

@@ -6,7 +6,7 @@
 //!
 //! The handler does only what a signal handler may: it reads and writes atomics, and makes system calls.
 
-use super::fork::NoForks;
+use super::fork::{NO_MEMBER_ANY_MORE, NoForks};
 use std::cell::UnsafeCell;
 use std::io;
 use std::mem::MaybeUninit;
@@ -26,7 +26,7 @@ struct Entry {
     /// 0: unused.
     start: AtomicUsize,
     len: AtomicUsize,
-    /// The word that says which member this process is: cleared when the mapping is lost.
+    /// The word that says which member this process is: marked when the mapping is lost.
     member: AtomicPtr<AtomicU32>,
     lost: AtomicBool,
     next: AtomicPtr<Entry>,
@@ -45,7 +45,7 @@ static EARLIER: Earlier = Earlier(UnsafeCell::new(MaybeUninit::uninit()));
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 
 impl TruncationGuard {
-    /// Guards the `len` bytes that are mapped at `start`; `member` is cleared when they are lost.
+    /// Guards the `len` bytes that are mapped at `start`; `member` is marked when they are lost, and wiped in a forked child.
     ///
     /// # Safety
     /// The mapping belongs to the caller alone, who keeps it, and `member`, until the guard is dropped; and who, once
@@ -93,6 +93,13 @@ impl Entry {
         // Release: pairs with the Acquire in `covers`.
         self.version
             .store(version.wrapping_add(2), Ordering::Release);
+    }
+
+    /// `true` for the first thread of a process, which is to do the rest. A child that is forked before it is done inherits the
+    /// flag and not the mark, and so does it itself.
+    fn note_loss(&self, member: &AtomicU32) -> bool {
+        self.lost.store(true, Ordering::SeqCst);
+        member.swap(NO_MEMBER_ANY_MORE, Ordering::SeqCst) != NO_MEMBER_ANY_MORE
     }
 
     /// The mapping and the member word, if `address` is in it.
@@ -178,12 +185,11 @@ fn replace(address: usize) -> bool {
         return false;
     };
     // Before the mapping changes: see `is_lost`.
-    if entry.lost.swap(true, Ordering::SeqCst) {
-        // Another thread is about to do the rest: the access is made again until it has.
+    // SAFETY: kept by the guard's owner as long as the guard lives; and it lives, for its mapping is being accessed.
+    if !entry.note_loss(unsafe { &*member }) {
+        // Another thread of this process is about to do the rest: the access is made again until it has.
         return true;
     }
-    // SAFETY: kept by the guard's owner as long as the guard lives; and it lives, for its mapping is being accessed.
-    unsafe { (*member).store(0, Ordering::SeqCst) };
     compiler_fence(Ordering::SeqCst);
     // SAFETY: the same holds of the mapping, which is the owner's alone; it will not believe what it reads there. errno is the
     // interrupted code's, and a successful mmap leaves it alone.
@@ -229,5 +235,56 @@ fn pass_on(signal: i32, code: i32, info: *mut libc::siginfo_t, context: *mut lib
             let handler = unsafe { std::mem::transmute::<usize, extern "C" fn(i32)>(handler) };
             handler(signal);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::fork::{self, ForkPage};
+    use std::os::fd::{AsRawFd, FromRawFd};
+
+    /// A fork may come between another thread's note of the loss and its zeros: the child has the one without the other, and no
+    /// such thread.
+    #[test]
+    fn a_child_that_got_the_note_and_not_the_zeros_helps_itself() {
+        const LEN: usize = 4096;
+        // SAFETY: the name is a C string; the descriptor is new.
+        let file = unsafe {
+            std::fs::File::from_raw_fd(libc::memfd_create(c"cut".as_ptr(), libc::MFD_CLOEXEC))
+        };
+        file.set_len(LEN as u64).unwrap();
+        // SAFETY: a new mapping, placed by the kernel.
+        let start = unsafe {
+            let rw = libc::PROT_READ | libc::PROT_WRITE;
+            let fd = file.as_raw_fd();
+            libc::mmap(std::ptr::null_mut(), LEN, rw, libc::MAP_SHARED, fd, 0)
+        };
+        assert_ne!(start, libc::MAP_FAILED);
+        let page = ForkPage::new().unwrap();
+        let no_forks = fork::keep_forks_out();
+        // SAFETY: mapping and page are kept until the guard's end; what is read is only looked at for being zero.
+        let guard =
+            unsafe { TruncationGuard::new(start.cast(), LEN, &page.get().member, &no_forks) }
+                .unwrap();
+        drop(no_forks);
+        file.set_len(0).unwrap();
+        assert!(guard.0.note_loss(&page.get().member));
+        // SAFETY: the child makes system calls, and the one access; the parent waits for it.
+        let status = unsafe {
+            let child = libc::fork();
+            if child == 0 {
+                // It ends one that makes the access again and again.
+                libc::alarm(5);
+                libc::_exit(start.cast::<u8>().read_volatile().into());
+            }
+            let mut status = -1;
+            assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
+            status
+        };
+        assert_eq!(status, 0, "the child's end");
+        guard.end(&fork::keep_forks_out());
+        // SAFETY: mapped above, used no more.
+        unsafe { libc::munmap(start, LEN) };
     }
 }
