@@ -26,6 +26,8 @@ support::roles!(
     pass_on_to_a_handler,
     fork_after_the_loss,
     open_again_and_again,
+    pass_on_to_one_that_acts_once,
+    sleep_in_a_child_of_a_condition,
 );
 
 /// A waiter finds out within 0.1 s; the machine may be busy.
@@ -378,6 +380,34 @@ fn an_earlier_handler_gets_what_is_not_ours() {
     cut_under("pass_on_to_a_handler", 0, &[]).finish();
 }
 
+extern "C" fn look_and_return(_: i32, _: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    if PASSED_ON.fetch_add(1, Relaxed) == 1000 {
+        // SAFETY: plain system call.
+        unsafe { libc::_exit(77) };
+    }
+}
+
+/// As crash reporters do: say what happened, once, and let the default action follow.
+fn pass_on_to_one_that_acts_once(args: &[String]) {
+    // SAFETY: zero is a valid action, which is completed before it is used.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = look_and_return as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_RESETHAND;
+        let installed = libc::sigaction(libc::SIGBUS, &action, std::ptr::null_mut());
+        assert_eq!(installed, 0);
+    }
+    let _all = Opened::of(&args[0]);
+    tell("ready");
+    listen();
+    fault_elsewhere();
+}
+
+#[test]
+fn an_earlier_handler_that_acts_once_acts_once() {
+    died_of_sigbus(cut_under("pass_on_to_one_that_acts_once", 0, &[]));
+}
+
 fn fork_after_the_loss(args: &[String]) {
     let all = Opened::of(&args[0]);
     // One is forked before, and meets the loss by itself; its guard is inherited.
@@ -444,4 +474,47 @@ fn a_deadline_is_kept_whatever_happens_to_the_file() {
         assert!(timed.join().unwrap() < SOON);
     });
     all.assert_all_is_corrupt(0);
+}
+
+/// The child's sleep ends, and it is no member: of a segment that is whole.
+fn sleep_in_a_child_of_a_condition(args: &[String]) {
+    let all = Opened::of(&args[0]);
+    let parent = std::process::id();
+    let mut child = None;
+    let got = all.value.wait_until(|v| {
+        if child.is_none() {
+            // SAFETY: the child goes on as any thread may, and ends below.
+            let pid = unsafe { libc::fork() };
+            if pid > 0 {
+                tell(&pid.to_string());
+            }
+            child = Some(pid);
+        }
+        v[0] == 6
+    });
+    if std::process::id() == parent {
+        assert_eq!(got.unwrap()[0], 6);
+        let mut status = -1;
+        // SAFETY: a child of ours, waited for once.
+        unsafe { libc::waitpid(child.unwrap(), &raw mut status, 0) };
+        assert_eq!(status, 0, "the child's end");
+    } else {
+        // SAFETY: ends the child at once.
+        unsafe { libc::_exit(i32::from(got.is_err())) };
+    }
+}
+
+#[test]
+fn who_sleeps_in_a_child_of_its_condition_finds_no_loss() {
+    if !support::forks_are_noticed() {
+        return;
+    }
+    let name = Name::new("condition");
+    let seg = make(&name);
+    let value = Value::<[u64; 4]>::open(&seg, "value").unwrap();
+    let mut child = Child::start("sleep_in_a_child_of_a_condition", &[&name]);
+    let grandchild: u32 = child.hear().parse().unwrap();
+    eventually(SOON, "it sleeps", || waits_on_a_futex(grandchild));
+    value.set([6; 4]).unwrap();
+    child.finish();
 }

@@ -180,7 +180,7 @@ impl<T: Plain> Value<T> {
     }
 
     fn wait_by(&self, deadline: Deadline, mut is_it: impl FnMut(&T) -> bool) -> Result<T> {
-        let call = self.placed.call(deadline)?;
+        let mut call = self.placed.call(deadline)?;
         let raw = self.placed.control();
         let mut look = || Ok::<_, Error>(Some(self.get_by(deadline)?).filter(&mut is_it));
         if let Some(value) = look()? {
@@ -209,7 +209,11 @@ impl<T: Plain> Value<T> {
                 Ended::Notified => {}
                 Ended::Death | Ended::Bound => nap = Nap::UntilDeath,
                 Ended::TimedOut => return look()?.ok_or(Error::Timeout),
-                Ended::Lost => return Err(Error::Corrupt),
+                Ended::Lost => {
+                    self.placed.check_whole()?;
+                    // `is_it` forked, and we are the child: it waits on in its own name.
+                    call = self.placed.call(deadline)?;
+                }
             }
             // A wait that ends by a notify has not looked, and writers may be quicker than we look, each time.
             if deadline.has_passed() {

@@ -60,7 +60,7 @@ pub(crate) enum Ended {
     Bound,
     /// The deadline passed.
     TimedOut,
-    /// The caller is no member any more: the region is lost.
+    /// The caller is not the member any more that it was: the region is lost, or this is a child that was forked meanwhile.
     Lost,
 }
 

@@ -43,6 +43,8 @@ unsafe impl Sync for Earlier {}
 
 static EARLIER: Earlier = Earlier(UnsafeCell::new(MaybeUninit::uninit()));
 static INSTALLED: AtomicBool = AtomicBool::new(false);
+/// Whether an earlier handler that asked to be called once (SA_RESETHAND) has been.
+static SPENT: AtomicBool = AtomicBool::new(false);
 
 impl TruncationGuard {
     /// Guards the `len` bytes that are mapped at `start`; `member` is marked when they are lost, and wiped in a forked child.
@@ -210,9 +212,17 @@ fn replace(address: usize) -> bool {
 fn pass_on(signal: i32, code: i32, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: initialised before this handler was installed, and not written since.
     let earlier = unsafe { *EARLIER.0.get().cast::<libc::sigaction>() };
-    // Codes over 0 are the kernel's, of an access; the others are somebody's kill.
-    let was_sent = code <= 0;
-    match earlier.sa_sigaction {
+    // Codes over 0 are the kernel's, of an access (but for one: of bad memory that nobody accesses yet); the others are
+    // somebody's kill.
+    let was_sent = code <= 0 || code == libc::BUS_MCEERR_AO;
+    // One that asked to be called once counts on the default action from then on: it returns, or raises the signal anew.
+    let spent = earlier.sa_flags & libc::SA_RESETHAND != 0 && SPENT.swap(true, Ordering::Relaxed);
+    let action = if spent {
+        libc::SIG_DFL
+    } else {
+        earlier.sa_sigaction
+    };
+    match action {
         libc::SIG_IGN if was_sent => {}
         libc::SIG_DFL | libc::SIG_IGN => {
             // SAFETY: the default action; it ends the process as soon as the access is made again, or the signal that we send
