@@ -2,6 +2,7 @@
 
 use crate::case::{Case, LONG, Look, SHORT, Subject, leak, tire};
 use crate::support::Forked;
+use crate::tracer::Op;
 use commonhold::{Error, Mutex, MutexGuard, Segment};
 use std::hint::black_box;
 
@@ -19,6 +20,12 @@ fn open_tired(seg: &Segment) -> &'static Mutex<Pair> {
 
 pub fn make(seg: &Segment) {
     Mutex::<Pair>::create(seg, "mutex", [0; 2]).unwrap();
+}
+
+/// Holds the lock until the operation sleeps.
+fn hold(seg: &Segment) -> Op {
+    let pair = open(seg).lock().unwrap();
+    Box::new(|| drop(pair))
 }
 
 /// Takes the pair one further.
@@ -99,20 +106,14 @@ pub fn subject() -> Subject {
                 let m = open_tired(seg);
                 Box::new(|| step(&mut m.lock().unwrap()))
             })
-            .woken_by(|seg| {
-                let pair = open(seg).lock().unwrap();
-                Box::new(|| drop(pair))
-            }),
+            .woken_by(hold),
         )
         .case(
             Case::new("lock held by another, past two naps", 2, |seg| {
                 let m = open_tired(seg);
                 Box::new(|| step(&mut m.lock().unwrap()))
             })
-            .woken_by(|seg| {
-                let pair = open(seg).lock().unwrap();
-                Box::new(|| drop(pair))
-            })
+            .woken_by(hold)
             .after_naps(3),
         )
         .case(
@@ -123,10 +124,7 @@ pub fn subject() -> Subject {
                     assert!(matches!(got, Err(Error::Timeout)));
                 })
             })
-            .woken_by(|seg| {
-                let pair = open(seg).lock().unwrap();
-                Box::new(|| drop(pair))
-            })
+            .woken_by(hold)
             .after_naps(1000),
         )
         .case(
@@ -170,10 +168,7 @@ pub fn subject() -> Subject {
                     assert!(matches!(got, Err(Error::Timeout)));
                 })
             })
-            .woken_by(|seg| {
-                let pair = open(seg).lock().unwrap();
-                Box::new(|| drop(pair))
-            })
+            .woken_by(hold)
             .after_naps(1000),
         )
         .case(
