@@ -75,7 +75,7 @@ impl Opened {
 
     /// Each operation, by itself: the loss is found by whichever comes first, `first`.
     fn assert_all_is_corrupt(&self, first: usize) {
-        let ops: [(&str, &dyn Fn() -> Result<()>); 14] = [
+        let ops: [(&str, &dyn Fn() -> Result<()>); 16] = [
             ("get", &|| self.value.get().map(drop)),
             ("set", &|| self.value.set([1; 4])),
             ("update", &|| self.value.update(|v| v[0] += 1)),
@@ -89,6 +89,10 @@ impl Opened {
             ("try_lock", &|| self.mutex.try_lock().map(drop)),
             ("recover", &|| self.mutex.recover().map(drop)),
             ("recv", &|| self.queue.recv().map(drop)),
+            ("try_recv", &|| self.queue.try_recv().map(drop)),
+            ("recv_timeout", &|| {
+                self.queue.recv_timeout(Duration::from_millis(1)).map(drop)
+            }),
             ("recv_many", &|| {
                 self.queue.recv_many(&mut Vec::new(), 3).map(drop)
             }),
@@ -149,11 +153,11 @@ fn use_all(args: &[String]) {
 
 #[test]
 fn every_operation_says_corrupt_whichever_meets_the_loss_first() {
-    for first in 0..14 {
+    for first in 0..16 {
         cut_under("use_all", 0, &[&first.to_string()]).finish();
     }
     // The header, the members and the directory are still there; the objects are not.
-    for first in 0..12 {
+    for first in 0..14 {
         cut_under("use_all", 40_960, &[&first.to_string()]).finish();
     }
 }
