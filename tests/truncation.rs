@@ -21,6 +21,8 @@ support::roles!(
     read_without_end,
     receive_without_end,
     touch_unguarded,
+    touch_with_sigbus_blocked,
+    touch_without_leave_for_memory,
     meet_a_foreign_fault,
     be_sent_a_sigbus,
     pass_on_to_a_handler,
@@ -308,6 +310,39 @@ fn touch_unguarded(args: &[String]) {
 #[test]
 fn without_a_guard_it_is_a_sigbus() {
     died_of_sigbus(cut_under("touch_unguarded", 0, &[]));
+}
+
+fn touch_with_sigbus_blocked(args: &[String]) {
+    let all = Opened::of(&args[0]);
+    // SAFETY: zero is a valid set; plain calls on it.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigaddset(&raw mut set, libc::SIGBUS);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+    }
+    tell("ready");
+    listen();
+    let _ = all.value.get();
+}
+
+fn touch_without_leave_for_memory(args: &[String]) {
+    let all = Opened::of(&args[0]);
+    tell("ready");
+    listen();
+    let none = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: plain system call.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_DATA, &none) }, 0);
+    let _ = all.value.get();
+}
+
+/// What the documentation says of the guard's limits.
+#[test]
+fn where_the_guard_can_do_nothing_it_is_a_sigbus_and_no_hang() {
+    died_of_sigbus(cut_under("touch_with_sigbus_blocked", 0, &[]));
+    died_of_sigbus(cut_under("touch_without_leave_for_memory", 0, &[]));
 }
 
 /// Touches a mapping of a file of its own that was cut short.
