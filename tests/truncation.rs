@@ -21,6 +21,8 @@ support::roles!(
     read_without_end,
     receive_without_end,
     touch_unguarded,
+    touch_with_sigbus_blocked,
+    touch_without_leave_for_memory,
     meet_a_foreign_fault,
     be_sent_a_sigbus,
     pass_on_to_a_handler,
@@ -75,7 +77,7 @@ impl Opened {
 
     /// Each operation, by itself: the loss is found by whichever comes first, `first`.
     fn assert_all_is_corrupt(&self, first: usize) {
-        let ops: [(&str, &dyn Fn() -> Result<()>); 14] = [
+        let ops: [(&str, &dyn Fn() -> Result<()>); 16] = [
             ("get", &|| self.value.get().map(drop)),
             ("set", &|| self.value.set([1; 4])),
             ("update", &|| self.value.update(|v| v[0] += 1)),
@@ -89,6 +91,10 @@ impl Opened {
             ("try_lock", &|| self.mutex.try_lock().map(drop)),
             ("recover", &|| self.mutex.recover().map(drop)),
             ("recv", &|| self.queue.recv().map(drop)),
+            ("try_recv", &|| self.queue.try_recv().map(drop)),
+            ("recv_timeout", &|| {
+                self.queue.recv_timeout(Duration::from_millis(1)).map(drop)
+            }),
             ("recv_many", &|| {
                 self.queue.recv_many(&mut Vec::new(), 3).map(drop)
             }),
@@ -149,11 +155,11 @@ fn use_all(args: &[String]) {
 
 #[test]
 fn every_operation_says_corrupt_whichever_meets_the_loss_first() {
-    for first in 0..14 {
+    for first in 0..16 {
         cut_under("use_all", 0, &[&first.to_string()]).finish();
     }
     // The header, the members and the directory are still there; the objects are not.
-    for first in 0..12 {
+    for first in 0..14 {
         cut_under("use_all", 40_960, &[&first.to_string()]).finish();
     }
 }
@@ -304,6 +310,39 @@ fn touch_unguarded(args: &[String]) {
 #[test]
 fn without_a_guard_it_is_a_sigbus() {
     died_of_sigbus(cut_under("touch_unguarded", 0, &[]));
+}
+
+fn touch_with_sigbus_blocked(args: &[String]) {
+    let all = Opened::of(&args[0]);
+    // SAFETY: zero is a valid set; plain calls on it.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigaddset(&raw mut set, libc::SIGBUS);
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+    }
+    tell("ready");
+    listen();
+    let _ = all.value.get();
+}
+
+fn touch_without_leave_for_memory(args: &[String]) {
+    let all = Opened::of(&args[0]);
+    tell("ready");
+    listen();
+    let none = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: plain system call.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_DATA, &none) }, 0);
+    let _ = all.value.get();
+}
+
+/// What the documentation says of the guard's limits.
+#[test]
+fn where_the_guard_can_do_nothing_it_is_a_sigbus_and_no_hang() {
+    died_of_sigbus(cut_under("touch_with_sigbus_blocked", 0, &[]));
+    died_of_sigbus(cut_under("touch_without_leave_for_memory", 0, &[]));
 }
 
 /// Touches a mapping of a file of its own that was cut short.

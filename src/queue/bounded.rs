@@ -188,10 +188,10 @@ impl<T: Plain> Queue<T> {
             item = copy::judge(&self.load(at));
             1
         };
-        self.placed
-            .control()
-            .try_recv(self.slots(), &call, 1, take)?;
+        let received = self.placed.control().try_recv(self.slots(), &call, 1, take);
+        // Before the error, too: an empty queue may be one that was cut off.
         self.placed.check_whole()?;
+        received?;
         item.ok_or(Error::Corrupt)
     }
 
@@ -304,8 +304,10 @@ impl<T: Plain> Queue<T> {
             item = copy::judge(&self.load(at));
             1
         };
-        self.placed.control().recv(self.slots(), &call, 1, take)?;
+        let received = self.placed.control().recv(self.slots(), &call, 1, take);
+        // As in `try_recv`.
         self.placed.check_whole()?;
+        received?;
         item.ok_or(Error::Corrupt)
     }
 
@@ -335,11 +337,13 @@ impl<T: Plain> Queue<T> {
             }
             n
         };
-        recv(max as u64, &mut take)?;
+        let received = recv(max as u64, &mut take);
+        // As in `try_recv`.
         if let Err(e) = self.placed.check_whole() {
             items.truncate(before);
             return Err(e);
         }
+        received?;
         match items.len() - before {
             0 => Err(Error::Corrupt),
             n => Ok(n),

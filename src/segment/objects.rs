@@ -326,7 +326,8 @@ impl Inner {
             offset,
             size,
         };
-        // Allocating would make a file that was cut short long again, with zeros where there were objects.
+        // Where a file system has no fallocate, allocating would make a file that was cut short long again, with zeros where there
+        // were objects.
         if self.file.len()? < self.geometry.file_bytes {
             return Err(Error::Corrupt);
         }
@@ -334,7 +335,8 @@ impl Inner {
         let at = self.map.bytes(offset, size, shape.align)?;
         init(NonNull::new(at).expect("a mapping is not at null"));
         self.entry(free).publish(&d);
-        Ok(d)
+        // Cut short meanwhile, what we made is nobody's but ours.
+        self.check_whole().map(|()| d)
     }
 
     /// Room for an object, behind all others.

@@ -111,7 +111,9 @@ impl SegmentOptions {
     ///
     /// The guard is a SIGBUS handler for the whole process, installed when the first such segment is attached; a SIGBUS that
     /// is none of a guarded segment's goes to the handler that was there before. A handler that the program installs later
-    /// takes ours away, unless it passes on what is not its own.
+    /// takes ours away, unless it passes on what is not its own. The kernel ends a process all the same if the thread that makes
+    /// the access blocks SIGBUS, or if there is no leave for as much private memory as the segment is long (`RLIMIT_DATA`, strict
+    /// overcommit).
     ///
     /// A file that is cut short and grown again, and the rest of a page in whose middle it ends, read as zero without any
     /// signal: as if somebody had scribbled there. An [anonymous](Segment::anonymous) segment can't be cut short.

@@ -258,7 +258,8 @@ fn allocate(file: &File, offset: u64, len: u64) -> Result<()> {
         let r = unsafe {
             libc::fallocate64(
                 file.as_raw_fd(),
-                0,
+                // The file has its length. If somebody has cut it short, a longer one would hide that, with zeros.
+                libc::FALLOC_FL_KEEP_SIZE,
                 offset as libc::off64_t,
                 len as libc::off64_t,
             )
@@ -491,6 +492,16 @@ mod tests {
         assert_eq!(&std::fs::read(&path).unwrap()[..4], b"head");
         assert_eq!(std::fs::read_dir(&dir).unwrap().count(), 1);
         std::fs::remove_dir_all(&dir).unwrap();
+    }
+
+    #[test]
+    fn storage_makes_no_file_longer_that_was_cut_short() {
+        let path = std::env::temp_dir().join(format!("commonhold-cut-{}", std::process::id()));
+        let made = by_rename(&path, &plan(b"head")).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        made.file().set_len(0).unwrap();
+        made.allocate(4096, 4096).unwrap();
+        assert_eq!(made.len().unwrap(), 0);
     }
 
     #[test]
