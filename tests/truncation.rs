@@ -28,6 +28,7 @@ support::roles!(
     pass_on_to_a_handler,
     fork_after_the_loss,
     open_again_and_again,
+    lose_while_holding,
     pass_on_to_one_that_acts_once,
     sleep_in_a_child_of_a_condition,
 );
@@ -555,5 +556,36 @@ fn who_sleeps_in_a_child_of_its_condition_finds_no_loss() {
     let grandchild: u32 = child.hear().parse().unwrap();
     eventually(SOON, "it sleeps", || waits_on_a_futex(grandchild));
     value.set([6; 4]).unwrap();
+    child.finish();
+}
+
+fn lose_while_holding(args: &[String]) {
+    let seg = guarded().open(&args[0]).unwrap();
+    let early = Mutex::<u64>::open(&seg, "early").unwrap();
+    let late = Array::<u64>::open(&seg, "late").unwrap();
+    let guard = early.lock().unwrap();
+    tell("ready");
+    listen();
+    assert!(matches!(late.get(7999), Err(Error::Corrupt)));
+    drop(guard);
+    tell("lost");
+    listen();
+}
+
+#[test]
+fn what_one_held_who_lost_the_region_is_not_held_for_ever() {
+    let name = Name::new("held");
+    let seg = Segment::create(&name, 1 << 16).unwrap();
+    let early = Mutex::create(&seg, "early", 5u64).unwrap();
+    Array::create(&seg, "late", 8000, 5u64).unwrap();
+    let mut child = Child::start("lose_while_holding", &[&name]);
+    child.expect("ready");
+    let len = name.path().metadata().unwrap().len();
+    cut(&name, len - 16_384);
+    child.say("cut");
+    child.expect("lost");
+    let got = early.lock_timeout(SOON).map(|n| *n);
+    assert!(matches!(got, Err(Error::Poisoned)), "{got:?}");
+    child.say("end");
     child.finish();
 }

@@ -72,6 +72,7 @@ impl Inner {
         // for a moment take what they read for a member's.
         page.member
             .compare_exchange(0, id.bits(), Ordering::Release, Ordering::Relaxed)
+            // The drop releases the liveness page, if the handler did not find it.
             .map_err(|_| Error::Corrupt)?;
         Ok(id)
     }
@@ -156,7 +157,12 @@ impl Drop for Inner {
 
 impl Inner {
     fn leave(&self) {
-        let page = self.page.get().liveness.load(Ordering::Relaxed);
+        // The handler of a loss releases it, too.
+        let page = self
+            .page
+            .get()
+            .liveness
+            .swap(std::ptr::null_mut(), Ordering::AcqRel);
         // In a forked child that never became a member both are 0: what the parent has is not ours to give up.
         if page.is_null() {
             return;

@@ -193,10 +193,10 @@ impl Inner {
     fn guard_truncation(&mut self) -> Result<()> {
         let no_forks = fork::keep_forks_out();
         let (start, len) = (self.map.bytes(0, 0, 1)?, self.map.len());
-        let member = &self.page.get().member;
+        let page = self.page.get();
         // SAFETY: mapping and page live as long as `self`, whose drop ends the guard first; the mapping is `self`'s alone, and
         // `check_whole` stands behind each reading of it.
-        let guard = unsafe { TruncationGuard::new(start, len, member, &no_forks)? };
+        let guard = unsafe { TruncationGuard::new(start, len, page, &no_forks)? };
         self.truncation = Some(guard);
         Ok(())
     }

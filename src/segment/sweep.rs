@@ -53,7 +53,9 @@ struct Role {
 
 impl Membership for Inner {
     fn is_alive(&self, id: MemberId) -> bool {
-        self.is_me(id) || (id.slot() < self.geometry.max_members && self.is_held(id))
+        // Of a region that is lost nothing can be said; the waits find it out.
+        let lost = self.check_whole().is_err();
+        self.is_me(id) || lost || (id.slot() < self.geometry.max_members && self.is_held(id))
     }
 
     fn is_still(&self, id: MemberId) -> bool {

@@ -6,7 +6,8 @@
 //!
 //! The handler does only what a signal handler may: it reads and writes atomics, and makes system calls.
 
-use super::fork::{NO_MEMBER_ANY_MORE, NoForks};
+use super::fork::{NO_MEMBER_ANY_MORE, NoForks, PerProcess};
+use super::liveness;
 use std::cell::UnsafeCell;
 use std::io;
 use std::mem::MaybeUninit;
@@ -26,8 +27,8 @@ struct Entry {
     /// 0: unused.
     start: AtomicUsize,
     len: AtomicUsize,
-    /// The word that says which member this process is: marked when the mapping is lost.
-    member: AtomicPtr<AtomicU32>,
+    /// Which member this process is: marked when the mapping is lost.
+    page: AtomicPtr<PerProcess>,
     lost: AtomicBool,
     next: AtomicPtr<Entry>,
 }
@@ -47,15 +48,15 @@ static INSTALLED: AtomicBool = AtomicBool::new(false);
 static SPENT: AtomicBool = AtomicBool::new(false);
 
 impl TruncationGuard {
-    /// Guards the `len` bytes that are mapped at `start`; `member` is marked when they are lost, and wiped in a forked child.
+    /// Guards the `len` bytes that are mapped at `start`; `page`, which is wiped in a forked child, says when they are lost.
     ///
     /// # Safety
-    /// The mapping belongs to the caller alone, who keeps it, and `member`, until the guard is dropped; and who, once
+    /// The mapping belongs to the caller alone, who keeps it, and `page`, until the guard is dropped; and who, once
     /// [`is_lost`](Self::is_lost), believes nothing that it reads there.
     pub(crate) unsafe fn new(
         start: *mut u8,
         len: usize,
-        member: *const AtomicU32,
+        page: *const PerProcess,
         _no_forks: &NoForks,
     ) -> io::Result<TruncationGuard> {
         install()?;
@@ -63,7 +64,7 @@ impl TruncationGuard {
         entry.change(|| {
             entry.start.store(start as usize, Ordering::Relaxed);
             entry.len.store(len, Ordering::Relaxed);
-            entry.member.store(member.cast_mut(), Ordering::Relaxed);
+            entry.page.store(page.cast_mut(), Ordering::Relaxed);
             entry.lost.store(false, Ordering::Relaxed);
         });
         Ok(TruncationGuard(entry))
@@ -99,22 +100,26 @@ impl Entry {
 
     /// `true` for the first thread of a process, which is to do the rest. A child that is forked before it is done inherits the
     /// flag and not the mark, and so does it itself.
-    fn note_loss(&self, member: &AtomicU32) -> bool {
+    fn note_loss(&self, page: &PerProcess) -> bool {
         self.lost.store(true, Ordering::SeqCst);
-        member.swap(NO_MEMBER_ANY_MORE, Ordering::SeqCst) != NO_MEMBER_ANY_MORE
+        page.member.swap(NO_MEMBER_ANY_MORE, Ordering::SeqCst) != NO_MEMBER_ANY_MORE
     }
 
-    /// The mapping and the member word, if `address` is in it.
-    fn covers(&self, address: usize) -> Option<(usize, usize, *const AtomicU32)> {
+    /// The mapping and the page, if `address` is in it.
+    fn covers(&self, address: usize) -> Option<(usize, usize, *const PerProcess)> {
         // Acquire: pairs with the Release in `change`.
         let version = self.version.load(Ordering::Acquire);
         let start = self.start.load(Ordering::Relaxed);
         let len = self.len.load(Ordering::Relaxed);
-        let member = self.member.load(Ordering::Relaxed);
+        let page = self.page.load(Ordering::Relaxed);
         // Pairs with the Release fence in `change`.
         fence(Ordering::Acquire);
         let steady = version % 2 == 0 && self.version.load(Ordering::Relaxed) == version;
-        (steady && start != 0 && address.wrapping_sub(start) < len).then_some((start, len, member))
+        (steady && start != 0 && address.wrapping_sub(start) < len).then_some((
+            start,
+            len,
+            page.cast_const(),
+        ))
     }
 }
 
@@ -138,7 +143,7 @@ fn add() -> &'static Entry {
         version: AtomicU32::new(0),
         start: AtomicUsize::new(0),
         len: AtomicUsize::new(0),
-        member: AtomicPtr::new(std::ptr::null_mut()),
+        page: AtomicPtr::new(std::ptr::null_mut()),
         lost: AtomicBool::new(false),
         next: AtomicPtr::new(FIRST.load(Ordering::Relaxed)),
     }));
@@ -183,12 +188,13 @@ extern "C" fn on_sigbus(signal: i32, info: *mut libc::siginfo_t, context: *mut l
 /// Puts zeros in the place of the guarded mapping at `address`. `false`: there is none.
 fn replace(address: usize) -> bool {
     let found = entries().find_map(|e| Some((e, e.covers(address)?)));
-    let Some((entry, (start, len, member))) = found else {
+    let Some((entry, (start, len, page))) = found else {
         return false;
     };
     // Before the mapping changes: see `is_lost`.
     // SAFETY: kept by the guard's owner as long as the guard lives; and it lives, for its mapping is being accessed.
-    if !entry.note_loss(unsafe { &*member }) {
+    let page = unsafe { &*page };
+    if !entry.note_loss(page) {
         // Another thread of this process is about to do the rest: the access is made again until it has.
         return true;
     }
@@ -205,7 +211,17 @@ fn replace(address: usize) -> bool {
             0,
         )
     };
-    got != libc::MAP_FAILED
+    if got == libc::MAP_FAILED {
+        return false;
+    }
+    // No thread of this process can write to the file any more. To the others it is dead: what it held in a part that is left they
+    // must not wait for.
+    let held = page.liveness.swap(std::ptr::null_mut(), Ordering::AcqRel);
+    if !held.is_null() {
+        // SAFETY: this process stored it when it attached; whoever takes it out releases it.
+        unsafe { liveness::release(held) };
+    }
+    true
 }
 
 /// As if we were not there.
@@ -275,11 +291,10 @@ mod tests {
         let no_forks = fork::keep_forks_out();
         // SAFETY: mapping and page are kept until the guard's end; what is read is only looked at for being zero.
         let guard =
-            unsafe { TruncationGuard::new(start.cast(), LEN, &page.get().member, &no_forks) }
-                .unwrap();
+            unsafe { TruncationGuard::new(start.cast(), LEN, page.get(), &no_forks) }.unwrap();
         drop(no_forks);
         file.set_len(0).unwrap();
-        assert!(guard.0.note_loss(&page.get().member));
+        assert!(guard.0.note_loss(page.get()));
         // SAFETY: the child makes system calls, and the one access; the parent waits for it.
         let status = unsafe {
             let child = libc::fork();
