@@ -33,7 +33,7 @@ support::roles!(
     sleep_in_a_child_of_a_condition,
 );
 
-/// A waiter finds out within 0.1 s; the machine may be busy.
+/// A waiter finds out within 0.2 s; the machine may be busy.
 const SOON: Duration = Duration::from_secs(2);
 
 fn guarded() -> SegmentOptions {

@@ -105,9 +105,11 @@ impl SegmentOptions {
     }
 
     /// Lets this process survive that the segment's file is cut short (`truncate`, by mistake or malice): otherwise the next
-    /// access to what is gone ends it with SIGBUS. Then whatever it does with the segment is [`Corrupt`](Error::Corrupt):
-    /// who waits finds out within 0.1 s, and what a call had read when the file was cut is not returned. A guard of a lock that is
-    /// held meanwhile, and [`Atomics`](crate::Atomics), show zeros. To go on, open (or make) a segment anew.
+    /// access to what is gone ends it with SIGBUS. Then every call that can fail is
+    /// [`Corrupt`](Error::Corrupt): who waits finds out within 0.2 s, and what a call had read when the file was cut is not returned
+    /// (a write that was under way then may still be `Ok`). A guard of a lock that is held meanwhile, [`Atomics`](crate::Atomics), and
+    /// calls that can't fail, such as `len`, show zeros. To the others this process is dead: what it held can be recovered, as far
+    /// as it is left. To go on, open (or make) a segment anew.
     ///
     /// The guard is a SIGBUS handler for the whole process, installed when the first such segment is attached; a SIGBUS that
     /// is none of a guarded segment's goes to the handler that was there before. A handler that the program installs later
