@@ -2,13 +2,14 @@
 
 use std::io::Write;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Once;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// What a victim runs, one instruction at a time.
 pub type Op = Box<dyn FnOnce()>;
 
-/// How long a victim may sleep in one system call.
+/// How long a victim may sleep in one system call, or take to get ready or to end.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A forked process that stands before, in or behind its operation. Killed when dropped.
@@ -36,6 +37,7 @@ impl Victim {
     /// Forks a process that makes ready an operation, and stops it before the operation's first instruction. Only the
     /// thread that called this may use the victim.
     pub fn start(make_ready: impl FnOnce() -> Op) -> Victim {
+        show_the_victims_panics();
         let progress = Shared::new();
         // SAFETY: the child runs `make_ready` and the operation, and ends without unwinding into the test harness; glibc
         // lets a child of a threaded process allocate.
@@ -49,7 +51,7 @@ impl Victim {
             progress,
             ended: None,
         };
-        let status = victim.reap(0).expect("waitpid without WNOHANG waits");
+        let status = victim.reap_soon();
         assert!(
             libc::WIFSTOPPED(status) && libc::WSTOPSIG(status) == libc::SIGSTOP,
             "the victim did not get ready: {status:#x}"
@@ -140,7 +142,7 @@ impl Victim {
     pub fn finish(mut self) {
         if self.ended.is_none() {
             self.request(libc::PTRACE_DETACH, 0);
-            self.ended = self.reap(0);
+            self.ended = Some(self.reap_soon());
         }
         assert_eq!(self.ended, Some(0), "the victim failed");
     }
@@ -155,6 +157,17 @@ impl Victim {
                     break;
                 }
             }
+        }
+    }
+
+    fn reap_soon(&self) -> i32 {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.reap(libc::WNOHANG) {
+                return status;
+            }
+            assert!(start.elapsed() < PATIENCE, "neither stopped nor ended");
+            std::thread::yield_now();
         }
     }
 
@@ -187,7 +200,26 @@ impl Drop for Victim {
     }
 }
 
+/// The test harness's own hook writes into memory that only the parent prints. To be set in the parent: another thread of it
+/// may be panicking when the victim is forked, and the victim would then wait for ever to set its own.
+fn show_the_victims_panics() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let earlier = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            if IS_VICTIM.load(Ordering::Relaxed) {
+                let _ = writeln!(std::io::stderr(), "in the victim: {panic}");
+            } else {
+                earlier(panic);
+            }
+        }));
+    });
+}
+
+static IS_VICTIM: AtomicBool = AtomicBool::new(false);
+
 fn be_the_victim(make_ready: impl FnOnce() -> Op, progress: &AtomicU32) -> ! {
+    IS_VICTIM.store(true, Ordering::Relaxed);
     let run = || {
         let op = make_ready();
         // SAFETY: plain system calls. The parent traces this process, and goes on once it is stopped.
@@ -199,10 +231,6 @@ fn be_the_victim(make_ready: impl FnOnce() -> Op, progress: &AtomicU32) -> ! {
         op();
         progress.store(DONE, Ordering::Relaxed);
     };
-    // The test harness's own hook writes into memory that only the parent prints.
-    std::panic::set_hook(Box::new(|panic| {
-        let _ = writeln!(std::io::stderr(), "in the victim: {panic}");
-    }));
     let ok = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run)).is_ok();
     // SAFETY: ends the child at once.
     unsafe { libc::_exit(if ok { 0 } else { 101 }) }

@@ -6,6 +6,7 @@ use crate::support::{Forked, eventually, waits_in};
 use crate::tracer::{Op, Stop, Victim};
 use crate::watchdog::within;
 use commonhold::Segment;
+use std::time::{Duration, Instant};
 
 /// A case, set up afresh: its segment, its victim before the first instruction, its peers asleep.
 pub struct Scene {
@@ -36,7 +37,7 @@ impl Scene {
             .map(|peer| Forked::start(|| peer(&seg)))
             .collect();
         for peer in &peers {
-            eventually(LIMIT, "the peer waits", || waits_for_long(peer.0 as u32));
+            until_it_waits_for_long(peer.0 as u32);
         }
         Scene {
             victim,
@@ -55,18 +56,16 @@ impl Scene {
     }
 }
 
-/// Whether the process is past its first short sleeps, and relies on being woken. Where the kernel can't wait for two words at
-/// once, all sleeps are short.
-fn waits_for_long(pid: u32) -> bool {
-    // SAFETY: the call has no effect: it waits for nothing.
-    let tried = unsafe { libc::syscall(libc::SYS_futex_waitv, 0usize, 0u32, 0u32, 0usize, 0) };
-    let unknown = std::io::Error::last_os_error().raw_os_error() == Some(libc::ENOSYS);
-    let call = if tried < 0 && unknown {
-        libc::SYS_futex
-    } else {
-        libc::SYS_futex_waitv
-    };
-    waits_in(pid, &[call])
+/// Waits until the process is past its first short sleeps, and relies on being woken: then it waits for two words at once, or
+/// (others' primitives, and where the kernel can't do that) it is always found asleep, longer than the short sleeps are.
+fn until_it_waits_for_long(pid: u32) {
+    let mut since = Instant::now();
+    eventually(LIMIT, "the peer waits", || {
+        if !waits_in(pid, &[libc::SYS_futex]) {
+            since = Instant::now();
+        }
+        waits_in(pid, &[libc::SYS_futex_waitv]) || since.elapsed() > Duration::from_millis(150)
+    });
 }
 
 /// A point at which a death could leave something else than at the instruction before.
