@@ -8,6 +8,9 @@
 //! `HOSTILE_SECONDS` is how long each attack lasts (default 1), `SEED` repeats one, and `-- --nocapture` shows the operations:
 //! how often each ended well, and was refused, and its longest time in milliseconds.
 
+// The attacker's own calls are written for the 64-bit C library.
+#![cfg(target_pointer_width = "64")]
+
 #[path = "../support/mod.rs"]
 mod support;
 
