@@ -61,13 +61,13 @@ pub(crate) fn victim(args: &[String]) {
 
 fn work<V: Victim>(name: &str, watch: impl FnOnce() -> Watch) {
     let region = Region::open(name);
-    let fence = Fence::around_the_next(&region);
-    // One who came before the attack, and keeps its handles.
-    let seg = Segment::open(name).unwrap();
-    assert!(
-        fence.is_filled(name),
-        "the segment is not between the fences"
-    );
+    // One who came before the attack, and keeps its handles. Another mapping (a thread's, a sanitizer's) may get between the
+    // fences before it.
+    let (seg, fence) = (0..20)
+        .map(|_| Fence::around_the_next(&region))
+        .map(|fence| (Segment::open(name).unwrap(), fence))
+        .find(|(_, fence)| fence.is_filled(name))
+        .expect("the segment stands between the fences");
     let veteran = V::open(&seg).unwrap();
     tell("ready");
     listen();
