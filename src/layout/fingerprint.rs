@@ -18,6 +18,18 @@ pub enum Kind {
     Condvar,
     /// A [`Queue`](crate::Queue).
     Queue,
+    /// An [`RwLock`](crate::RwLock).
+    RwLock,
+    /// A [`ReentrantMutex`](crate::ReentrantMutex).
+    ReentrantMutex,
+    /// A [`Semaphore`](crate::Semaphore).
+    Semaphore,
+    /// A [`Barrier`](crate::Barrier).
+    Barrier,
+    /// An [`Event`](crate::Event).
+    Event,
+    /// A [`Once`](crate::Once).
+    Once,
 }
 
 impl Kind {
@@ -30,22 +42,43 @@ impl Kind {
             Kind::Mutex => 4,
             Kind::Condvar => 5,
             Kind::Queue => 6,
+            Kind::RwLock => 7,
+            Kind::ReentrantMutex => 8,
+            Kind::Semaphore => 9,
+            Kind::Barrier => 10,
+            Kind::Event => 11,
+            Kind::Once => 12,
         }
     }
 
-    /// Whether its objects hold any number of items; the others hold one.
+    /// Whether its objects hold any number of items (a barrier: parties); the others hold one.
     pub(crate) fn is_counted(self) -> bool {
-        matches!(self, Kind::Array | Kind::Atomics | Kind::Queue)
+        matches!(
+            self,
+            Kind::Array | Kind::Atomics | Kind::Queue | Kind::Barrier
+        )
+    }
+
+    /// Whether its objects hold something of the user's; the others only make processes wait.
+    fn has_items(self) -> bool {
+        use Kind::*;
+        matches!(self, Value | Array | Atomics | Mutex | Queue | RwLock)
     }
 
     pub(crate) fn from_code(code: u32) -> Option<Kind> {
-        const ALL: [Kind; 6] = [
+        const ALL: [Kind; 12] = [
             Kind::Value,
             Kind::Array,
             Kind::Atomics,
             Kind::Mutex,
             Kind::Condvar,
             Kind::Queue,
+            Kind::RwLock,
+            Kind::ReentrantMutex,
+            Kind::Semaphore,
+            Kind::Barrier,
+            Kind::Event,
+            Kind::Once,
         ];
         ALL.into_iter().find(|k| k.code() == code)
     }
@@ -64,7 +97,7 @@ pub(crate) struct Fingerprint {
     pub(crate) type_name: String,
     pub(crate) type_size: u64,
     pub(crate) type_align: u32,
-    /// Items, for arrays and queues; 1 for the others.
+    /// Items, for arrays and queues; parties, for barriers; 1 for the others.
     pub(crate) len: u64,
 }
 
@@ -100,18 +133,18 @@ impl Fingerprint {
             len,
         } = self;
         let article = match kind {
-            Kind::Array | Kind::Atomics => "an",
+            Kind::Array | Kind::Atomics | Kind::Event | Kind::RwLock => "an",
             _ => "a",
         };
-        if *kind == Kind::Condvar {
-            return format!("{article} {kind}");
-        }
         let counted = kind.is_counted() && !any_len;
         let of = if counted {
             format!(" of {len}")
         } else {
             String::new()
         };
+        if !kind.has_items() {
+            return format!("{article} {kind}{of}");
+        }
         format!(
             "{article} {kind}<{type_name}>{of} ({type_size} bytes each, aligned to {type_align})"
         )
@@ -177,10 +210,10 @@ mod tests {
 
     #[test]
     fn kinds_keep_their_numbers() {
-        for code in 1..=6 {
+        for code in 1..=12 {
             assert_eq!(Kind::from_code(code).unwrap().code(), code);
         }
         assert_eq!(Kind::from_code(0), None);
-        assert_eq!(Kind::from_code(7), None);
+        assert_eq!(Kind::from_code(13), None);
     }
 }

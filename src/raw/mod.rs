@@ -8,7 +8,9 @@ pub(crate) mod member;
 pub(crate) mod mutex;
 pub(crate) mod queue;
 pub(crate) mod signal;
+pub(crate) mod tally;
 pub(crate) mod versioned;
+pub(crate) mod wait;
 
 pub(crate) use member::{Call, MemberId, Membership, Nap};
 

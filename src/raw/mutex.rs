@@ -355,17 +355,17 @@ fn owner_is_alive<M: Membership>(word: u32, members: &M) -> bool {
 
 /// How long to sleep, one sleep after another: short ones at first, after each of which the owner is asked after, then
 /// long ones that end when the sweep finds a death.
-struct Naps(u32);
+pub(super) struct Naps(u32);
 
 impl Naps {
     const SHORT_ONES: u32 = 8;
     const LONGEST: Duration = Duration::from_millis(20);
 
-    fn new() -> Naps {
+    pub(super) fn new() -> Naps {
         Naps(0)
     }
 
-    fn next(&mut self) -> Nap {
+    pub(super) fn next(&mut self) -> Nap {
         if self.0 == Self::SHORT_ONES {
             return Nap::UntilDeath;
         }

@@ -15,9 +15,10 @@
 //! | receiving, after it | the item went to the dead; a sender that was to be woken is woken by the sweep |
 //! | closing, before the store of `closed` / after it | an open queue / a closed one |
 
-use super::member::{Call, Membership, Nap};
+use super::member::{Call, Membership};
 use super::mutex::{Heir, RawMutex, Took};
-use super::signal::{Ended, FIRST_NAP, RawSignal};
+use super::signal::RawSignal;
+use super::wait::wait_for;
 use crate::error::{Error, Result};
 use crate::sys::atomic::{AtomicU32, AtomicU64, LoadOwn, Ordering, fence_after_rmw};
 use crate::sys::deadline::Deadline;
@@ -90,10 +91,10 @@ impl RawQueue {
         mut write: impl FnMut(u64, u64),
     ) -> Result<u64> {
         let mut sent = 0;
-        self.wait_for(
+        wait_for(
             call,
             &self.idle.not_full,
-            || {
+            |_| {
                 sent = self.send_now(capacity, call, wanted, &mut write)?;
                 Ok(sent != 0)
             },
@@ -128,10 +129,10 @@ impl RawQueue {
         mut read: impl FnMut(u64, u64) -> u64,
     ) -> Result<u64> {
         let mut received = 0;
-        self.wait_for(
+        wait_for(
             call,
             &self.idle.not_empty,
-            || {
+            |_| {
                 received = self.recv_now(capacity, call, wanted, &mut read)?;
                 Ok(received != 0)
             },
@@ -152,85 +153,6 @@ impl RawQueue {
         match self.recv_now(capacity, call, wanted, read) {
             Ok(0) | Err(Error::Timeout | Error::WouldBlock) => Err(Error::Empty),
             other => other,
-        }
-    }
-
-    /// Tries `attempt` until it is `Ok(true)`; in between waits until `worth_it` says that it may succeed.
-    #[inline]
-    fn wait_for<M: Membership>(
-        &self,
-        call: &Call<'_, M>,
-        signal: &RawSignal,
-        mut attempt: impl FnMut() -> Result<bool>,
-        worth_it: impl Fn() -> bool,
-    ) -> Result<()> {
-        if attempt()? {
-            return Ok(());
-        }
-        let mut notified = false;
-        let result = self.wait_slowly(call, signal, &mut attempt, &worth_it, &mut notified);
-        if matches!(result, Err(Error::Timeout)) && notified && worth_it() {
-            // A wake-up chose us, and we go away without having used it: pass it on.
-            signal.notify(1);
-        }
-        result
-    }
-
-    #[cold]
-    fn wait_slowly<M: Membership>(
-        &self,
-        call: &Call<'_, M>,
-        signal: &RawSignal,
-        attempt: &mut dyn FnMut() -> Result<bool>,
-        worth_it: &dyn Fn() -> bool,
-        notified: &mut bool,
-    ) -> Result<()> {
-        let mut spin = call.spin.begin();
-        let mut slept = false;
-        let mut nap = FIRST_NAP;
-        loop {
-            // Not even the first look without a pause: the ends would take turns over each item, many times slower.
-            while !slept && spin.look_away() {
-                if worth_it() && attempt()? {
-                    spin.paid();
-                    return Ok(());
-                }
-            }
-            if !slept {
-                spin.was_in_vain();
-                slept = true;
-            }
-            let ticket = signal.register(call.members);
-            if worth_it() {
-                if attempt()? {
-                    return Ok(());
-                }
-                if call.deadline.has_passed() {
-                    return Err(Error::Timeout);
-                }
-                continue;
-            }
-            match signal.wait(&ticket, call, nap) {
-                Ended::Notified => *notified = true,
-                Ended::Death | Ended::Bound => nap = Nap::UntilDeath,
-                // A notifier may have died before it notified: look once more.
-                Ended::TimedOut if worth_it() => {
-                    return if attempt()? {
-                        Ok(())
-                    } else {
-                        Err(Error::Timeout)
-                    };
-                }
-                Ended::TimedOut => return Err(Error::Timeout),
-                Ended::Lost => return Err(Error::Corrupt),
-            }
-            if attempt()? {
-                return Ok(());
-            }
-            // A wait that ends by a notify has not looked: and they may come again and again, for nothing.
-            if call.deadline.has_passed() {
-                return Err(Error::Timeout);
-            }
         }
     }
 
@@ -412,49 +334,4 @@ impl Drop for Held<'_> {
 /// A number of items as a number of sleepers to wake: never the number that means all.
 fn clamp(count: u64) -> u32 {
     count.min(u64::from(u32::MAX - 1)) as u32
-}
-
-#[cfg(all(test, not(commonhold_loom)))]
-mod tests {
-    use super::*;
-    use crate::raw::MemberId;
-    use crate::sys::futex::Wake;
-    use crate::sys::spin::Adaptive;
-    use std::time::Duration;
-
-    /// Nobody sleeps: whatever is waited for has changed already.
-    struct Awake;
-
-    impl Membership for Awake {
-        fn is_alive(&self, _: MemberId) -> bool {
-            true
-        }
-
-        fn deaths(&self) -> u32 {
-            0
-        }
-
-        fn park(&self, _: &AtomicU32, _: u32, _: u32, _: Nap, _: Deadline) -> Wake {
-            Wake::Again
-        }
-    }
-
-    #[test]
-    fn notifies_without_end_and_for_nothing_do_not_outlast_a_deadline() {
-        // SAFETY: all zero is an open, empty queue.
-        let queue: RawQueue = unsafe { std::mem::zeroed() };
-        let call = Call {
-            members: &Awake,
-            me: MemberId::new(5, 1).unwrap(),
-            spin: &Adaptive::new(),
-            deadline: Deadline::after(Duration::from_millis(5)),
-        };
-        // Each time between the registration and the sleep.
-        let worth_it = || {
-            queue.idle.not_empty.notify(1);
-            false
-        };
-        let waited = queue.wait_for(&call, &queue.idle.not_empty, || Ok(false), worth_it);
-        assert!(matches!(waited, Err(Error::Timeout)));
-    }
 }

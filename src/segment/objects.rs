@@ -28,7 +28,8 @@ use std::time::Duration;
 /// How long the maker of an object waits for another that is making one: it may be stopped, and then it is alive for ever.
 const CREATOR_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How objects of one kind, holding one type of item, are laid out: a control block, then the items.
+/// How objects of one kind, holding one type of item, are laid out: a control block, then the items, then what each member
+/// slot has of its own.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
     pub(crate) kind: Kind,
@@ -38,7 +39,12 @@ pub(crate) struct Shape {
     pub(crate) stride: usize,
     /// Of the whole object.
     pub(crate) align: usize,
+    /// Bytes for each member slot, behind the items.
+    per_member: usize,
 }
+
+/// Where the members' part of an object begins: on a line of its own.
+const MEMBERS_ALIGN: u64 = 64;
 
 impl Shape {
     /// A control block `R`, and behind it items of `stride` bytes that are aligned to `align`.
@@ -57,14 +63,37 @@ impl Shape {
             } else {
                 align_of::<R>()
             },
+            per_member: 0,
         }
     }
 
-    /// Bytes of an object of `len` items.
-    fn size(&self, len: u64) -> Option<u64> {
-        len.checked_mul(self.stride as u64)?
-            .checked_add(self.data_at as u64)
+    /// And behind the items a `W` for each member slot of the segment.
+    pub(crate) const fn and_for_each_member<W>(mut self) -> Shape {
+        assert!(align_of::<W>() as u64 <= MEMBERS_ALIGN);
+        self.per_member = size_of::<W>();
+        if self.align < align_of::<W>() {
+            self.align = align_of::<W>();
+        }
+        self
+    }
+
+    /// Bytes of an object of `len` items, in a segment of so many member slots.
+    fn size(&self, len: u64, members: u32) -> Option<u64> {
+        let members = u64::from(members) * self.per_member as u64;
+        self.members_at(len)?
+            .checked_add(members)
             .filter(|&n| n <= isize::MAX as u64)
+    }
+
+    /// Where the members' part begins; the end of the items if there is none.
+    fn members_at(&self, len: u64) -> Option<u64> {
+        let end = len
+            .checked_mul(self.stride as u64)?
+            .checked_add(self.data_at as u64)?;
+        match self.per_member {
+            0 => Some(end),
+            _ => end.checked_next_multiple_of(MEMBERS_ALIGN),
+        }
     }
 }
 
@@ -74,6 +103,9 @@ pub(crate) struct Placed<R> {
     control: NonNull<R>,
     data: NonNull<u8>,
     len: usize,
+    /// Where the members' part is: `per_member` bytes for each slot.
+    of_members: NonNull<u8>,
+    per_member: usize,
     /// Where this process's name stands, in the segment's fork page. Kept here because to go by way of the segment is two
     /// more loads in a row, and none of them begins before the last locked instruction is done.
     member: NonNull<AtomicU32>,
@@ -88,7 +120,7 @@ unsafe impl<R: InRegion> Send for Placed<R> {}
 unsafe impl<R: InRegion> Sync for Placed<R> {}
 
 impl<R: InRegion> Placed<R> {
-    /// Makes the object. `fill` writes all its items; the control block is zero.
+    /// Makes the object. `fill` writes all its items; the control block and the members' part are zero.
     pub(crate) fn create<T>(
         segment: &Segment,
         name: &str,
@@ -98,10 +130,14 @@ impl<R: InRegion> Placed<R> {
     ) -> Result<Placed<R>> {
         let fingerprint = Fingerprint::of::<T>(shape.kind, len as u64);
         let inner = segment.inner();
-        let d = inner.create_object(name, fingerprint, shape, |at| {
-            // SAFETY: the object's bytes are `data_at` and more, and nobody else knows of them yet.
+        let d = inner.create_object(name, fingerprint, shape, |at, size| {
+            let members_at = shape.members_at(len as u64).unwrap_or(size) as usize;
+            // SAFETY: the object's `size` bytes are the control block, the items from `data_at`, and the members' part from
+            // `members_at`; nobody else knows of them yet.
             unsafe {
                 at.write_bytes(0, shape.data_at);
+                at.add(members_at)
+                    .write_bytes(0, size as usize - members_at);
                 fill(at.add(shape.data_at));
             }
         })?;
@@ -152,18 +188,26 @@ impl<R: InRegion> Placed<R> {
         inner.check_place(d)?;
         // Kinds that are not counted are reached without a look at the length: it must be there.
         let counted = d.fingerprint.kind.is_counted();
-        if shape.size(d.fingerprint.len) != Some(d.size) || !counted && d.fingerprint.len != 1 {
+        let len = d.fingerprint.len;
+        let size = shape.size(len, inner.geometry.max_members);
+        if size != Some(d.size) || !counted && len != 1 {
             return Err(Error::Corrupt);
         }
+        let members_at = shape.members_at(len).ok_or(Error::Corrupt)?;
         let at = inner.map.bytes(d.offset, d.size, shape.align)?;
         let control = inner.map.get::<R>(d.offset)?;
         // SAFETY: `data_at` is within the object's size, which was checked to be mapped.
         let data = unsafe { at.add(shape.data_at) };
+        // SAFETY: as above: it is at most the size.
+        let of_members = unsafe { at.add(members_at as usize) };
+        let not_null = |at| NonNull::new(at).expect("a mapping is not at null");
         Ok(Placed {
             segment: segment.clone(),
             control: NonNull::from(control),
-            data: NonNull::new(data).expect("a mapping is not at null"),
-            len: d.fingerprint.len as usize,
+            data: not_null(data),
+            len: len as usize,
+            of_members: not_null(of_members),
+            per_member: shape.per_member,
             member: NonNull::from(&inner.page.get().member),
             spin: Adaptive::new(),
             _control: PhantomData,
@@ -180,6 +224,17 @@ impl<R: InRegion> Placed<R> {
     #[inline]
     pub(crate) fn data(&self) -> NonNull<u8> {
         self.data
+    }
+
+    /// What each member slot has of its own in this object: as many as the segment has slots. `W` is the one that the shape was
+    /// made with.
+    #[inline]
+    pub(crate) fn of_members<W: InRegion>(&self) -> &[W] {
+        assert!(size_of::<W>() == self.per_member);
+        let slots = self.inner().geometry.max_members as usize;
+        // SAFETY: checked in `at`: `slots` times `per_member` bytes, which is the size of a W, lie behind `of_members`; they are
+        // aligned as the shape is; any bytes are a W, and it changes only through atomics.
+        unsafe { std::slice::from_raw_parts(self.of_members.as_ptr().cast(), slots) }
     }
 
     /// How many items, by the private copy that was checked.
@@ -294,7 +349,7 @@ impl Inner {
         name: &str,
         fingerprint: Fingerprint,
         shape: Shape,
-        init: impl FnOnce(NonNull<u8>),
+        init: impl FnOnce(NonNull<u8>, u64),
     ) -> Result<Described> {
         directory::check_name(name)?;
         let me = self.me()?;
@@ -333,7 +388,7 @@ impl Inner {
         }
         self.file.allocate(offset, size)?;
         let at = self.map.bytes(offset, size, shape.align)?;
-        init(NonNull::new(at).expect("a mapping is not at null"));
+        init(NonNull::new(at).expect("a mapping is not at null"), size);
         self.entry(free).publish(&d);
         // Cut short meanwhile, what we made is nobody's but ours.
         self.check_whole().map(|()| d)
@@ -348,7 +403,9 @@ impl Inner {
             available: geometry.capacity - allocated,
             place: Place::Segment,
         };
-        let size = shape.size(len).ok_or_else(|| no_room(u64::MAX))?;
+        let size = shape
+            .size(len, geometry.max_members)
+            .ok_or_else(|| no_room(u64::MAX))?;
         let align = OBJECT_ALIGN.max(shape.align as u64);
         let offset = (geometry.data_at + allocated).next_multiple_of(align);
         if size > (geometry.data_at + geometry.capacity).saturating_sub(offset) {

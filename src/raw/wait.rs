@@ -1,0 +1,143 @@
+//! Waiting until an attempt succeeds: spin while that pays, register with the signal, look once more, sleep, and again.
+
+use super::member::{Call, Membership, Nap};
+use super::signal::{Ended, FIRST_NAP, RawSignal};
+use crate::error::{Error, Result};
+
+/// What an attempt is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// To see whether it succeeds as things are.
+    AtOnce,
+    /// As that; and a member may have died, or the time is up: whoever is in the way is asked after.
+    AskingAfterOwners,
+}
+
+/// Tries `attempt` until it is `Ok(true)`; in between waits for `signal`, or until `worth_it` says that an attempt may succeed.
+#[inline]
+pub(crate) fn wait_for<M: Membership>(
+    call: &Call<'_, M>,
+    signal: &RawSignal,
+    mut attempt: impl FnMut(Look) -> Result<bool>,
+    worth_it: impl Fn() -> bool,
+) -> Result<()> {
+    if attempt(Look::AtOnce)? {
+        return Ok(());
+    }
+    let mut notified = false;
+    let result = wait_slowly(call, signal, &mut attempt, &worth_it, &mut notified);
+    if matches!(result, Err(Error::Timeout)) && notified && worth_it() {
+        // A wake-up chose us, and we go away without having used it: pass it on.
+        signal.notify(1);
+    }
+    result
+}
+
+#[cold]
+fn wait_slowly<M: Membership>(
+    call: &Call<'_, M>,
+    signal: &RawSignal,
+    attempt: &mut dyn FnMut(Look) -> Result<bool>,
+    worth_it: &dyn Fn() -> bool,
+    notified: &mut bool,
+) -> Result<()> {
+    let mut spin = call.spin.begin();
+    let mut slept = false;
+    let mut nap = FIRST_NAP;
+    loop {
+        // Not even the first look without a pause: the two sides would take turns over each item, many times slower.
+        while !slept && spin.look_away() {
+            if worth_it() && attempt(Look::AtOnce)? {
+                spin.paid();
+                return Ok(());
+            }
+        }
+        if !slept {
+            spin.was_in_vain();
+            slept = true;
+        }
+        let ticket = signal.register(call.members);
+        if worth_it() {
+            if attempt(Look::AtOnce)? {
+                return Ok(());
+            }
+            if call.deadline.has_passed() {
+                return Err(Error::Timeout);
+            }
+            continue;
+        }
+        let look = match signal.wait(&ticket, call, nap) {
+            Ended::Notified => {
+                *notified = true;
+                Look::AtOnce
+            }
+            Ended::Death | Ended::Bound => {
+                nap = Nap::UntilDeath;
+                Look::AskingAfterOwners
+            }
+            // A notifier may have died before it notified: look once more.
+            Ended::TimedOut => {
+                return if attempt(Look::AskingAfterOwners)? {
+                    Ok(())
+                } else {
+                    Err(Error::Timeout)
+                };
+            }
+            Ended::Lost => return Err(Error::Corrupt),
+        };
+        if attempt(look)? {
+            return Ok(());
+        }
+        // A wait that ends by a notify has not looked: and they may come again and again, for nothing.
+        if call.deadline.has_passed() {
+            return Err(Error::Timeout);
+        }
+    }
+}
+
+#[cfg(all(test, not(commonhold_loom)))]
+mod tests {
+    use super::*;
+    use crate::raw::MemberId;
+    use crate::sys::atomic::AtomicU32;
+    use crate::sys::deadline::Deadline;
+    use crate::sys::futex::Wake;
+    use crate::sys::spin::Adaptive;
+    use std::time::Duration;
+
+    /// Nobody sleeps: whatever is waited for has changed already.
+    struct Awake;
+
+    impl Membership for Awake {
+        fn is_alive(&self, _: MemberId) -> bool {
+            true
+        }
+
+        fn deaths(&self) -> u32 {
+            0
+        }
+
+        fn park(&self, _: &AtomicU32, _: u32, _: u32, _: Nap, _: Deadline) -> Wake {
+            Wake::Again
+        }
+    }
+
+    #[test]
+    fn notifies_without_end_and_for_nothing_do_not_outlast_a_deadline() {
+        // SAFETY: all zero is a signal that nobody waits for.
+        let signal: RawSignal = unsafe { std::mem::zeroed() };
+        let call = Call {
+            members: &Awake,
+            me: MemberId::new(5, 1).unwrap(),
+            spin: &Adaptive::new(),
+            deadline: Deadline::after(Duration::from_millis(5)),
+        };
+        // Each time between the registration and the sleep.
+        let worth_it = || {
+            signal.notify(1);
+            false
+        };
+        let waited = wait_for(&call, &signal, |_| Ok(false), worth_it);
+        assert!(matches!(waited, Err(Error::Timeout)));
+    }
+}
