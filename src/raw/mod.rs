@@ -7,6 +7,7 @@ pub(crate) mod condvar;
 pub(crate) mod member;
 pub(crate) mod mutex;
 pub(crate) mod queue;
+pub(crate) mod rwlock;
 pub(crate) mod signal;
 pub(crate) mod tally;
 pub(crate) mod versioned;

@@ -4,6 +4,7 @@
 mod condvar;
 mod mutex;
 mod queue;
+mod rwlock;
 mod versioned;
 
 use super::{Call, MemberId};
