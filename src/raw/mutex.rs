@@ -117,6 +117,30 @@ impl RawMutex {
         }
     }
 
+    /// Locks inside another machine's call, for a few stores or a copy. A `try_` form, whose deadline is [`Deadline::PASSED`], waits
+    /// for the holder too, but only for [`TRY_PATIENCE`]: then `Err(WouldBlock)` or `Err(Timeout)`.
+    #[inline]
+    pub(crate) fn lock_inside<M: Membership>(
+        &self,
+        call: &Call<'_, M>,
+        heir: Heir,
+    ) -> Result<Took> {
+        if call.deadline != Deadline::PASSED {
+            return self.lock(call, heir);
+        }
+        match self.try_lock(call.members, call.me, heir) {
+            #[cfg(not(commonhold_loom))]
+            Err(Error::WouldBlock) => self.lock(
+                &Call {
+                    deadline: Deadline::after(TRY_PATIENCE),
+                    ..*call
+                },
+                heir,
+            ),
+            other => other,
+        }
+    }
+
     #[cold]
     fn try_lock_contended<M: Membership>(
         &self,
@@ -168,6 +192,12 @@ impl RawMutex {
         if self.word.swap(left, Ordering::Release) & WAITERS != 0 {
             futex::wake(&self.word, u32::MAX);
         }
+    }
+
+    /// Whether the next to lock would take it from the dead. Asks the kernel.
+    pub(crate) fn is_held_by_the_dead<M: Membership>(&self, members: &M) -> bool {
+        let word = self.word.load(Ordering::Relaxed);
+        !is_free(word) && !owner_is_alive(word, members)
     }
 
     pub(crate) fn is_poisoned(&self) -> bool {
@@ -363,6 +393,11 @@ impl RawMutex {
         Ok(result)
     }
 }
+
+/// How long a `try_` form waits for a lock inside a machine. It is held for the time of a copy, unless its holder is stopped or
+/// preempted.
+#[cfg(not(commonhold_loom))]
+pub(super) const TRY_PATIENCE: Duration = Duration::from_millis(1);
 
 /// How many exchanges a call may lose before it looks whether its time is up. To members that keep the protocol one loses a
 /// few, each to somebody who got on; to a scribbler that changes the word again and again, any number.

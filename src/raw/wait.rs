@@ -44,6 +44,7 @@ fn wait_slowly<M: Membership>(
     let mut spin = call.spin.begin();
     let mut slept = false;
     let mut nap = FIRST_NAP;
+    let mut asked = None;
     loop {
         // Not even the first look without a pause: the two sides would take turns over each item, many times slower.
         while !slept && spin.look_away() {
@@ -66,6 +67,14 @@ fn wait_slowly<M: Membership>(
             }
             continue;
         }
+        // Once the first nap was in vain, and again for each death that was found; after the registration, so that the next one ends
+        // the wait.
+        if nap == Nap::UntilDeath && asked != Some(ticket.deaths) {
+            asked = Some(ticket.deaths);
+            if attempt(Look::AskingAfterOwners)? {
+                return Ok(());
+            }
+        }
         let look = match signal.wait(&ticket, call, nap) {
             Ended::Notified => {
                 *notified = true;
@@ -73,7 +82,7 @@ fn wait_slowly<M: Membership>(
             }
             Ended::Death | Ended::Bound => {
                 nap = Nap::UntilDeath;
-                Look::AskingAfterOwners
+                Look::AtOnce
             }
             // A notifier may have died before it notified: look once more.
             Ended::TimedOut => {

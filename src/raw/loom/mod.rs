@@ -1,10 +1,12 @@
 //! Loom models of the raw machines, each run under both modelled futexes, without a death and with one member dying before
 //! any one of its atomic accesses. The points of death are counted by running, so a new access is a new point.
 
+mod barrier;
 mod condvar;
 mod mutex;
 mod queue;
 mod rwlock;
+mod semaphore;
 mod versioned;
 
 use super::{Call, MemberId};
