@@ -4,9 +4,12 @@
 //! truth table stands beside it, and each machine's loom models in `loom/`.
 
 pub(crate) mod condvar;
+pub(crate) mod event;
 pub(crate) mod member;
 pub(crate) mod mutex;
+pub(crate) mod once;
 pub(crate) mod queue;
+pub(crate) mod reentrant;
 pub(crate) mod signal;
 pub(crate) mod tally;
 pub(crate) mod versioned;

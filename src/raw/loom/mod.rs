@@ -2,8 +2,11 @@
 //! any one of its atomic accesses. The points of death are counted by running, so a new access is a new point.
 
 mod condvar;
+mod event;
 mod mutex;
+mod once;
 mod queue;
+mod reentrant;
 mod versioned;
 
 use super::{Call, MemberId};
