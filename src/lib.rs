@@ -39,7 +39,10 @@ pub use {
     plain::{InPlace, Plain},
     queue::{Iter, Queue},
     segment::{Member, Object, Segment, SegmentOptions},
-    sync::{Condvar, Mutex, MutexGuard, WaitTimeoutResult},
+    sync::{
+        Condvar, Event, Mutex, MutexGuard, Once, OnceState, ReentrantMutex, ReentrantMutexGuard,
+        WaitTimeoutResult,
+    },
 };
 
 /// The crate whose traits say which types may live in a segment. For `#[derive]`, name it in your own Cargo.toml:
