@@ -159,3 +159,100 @@ impl RawReentrant {
         }
     }
 }
+
+#[cfg(all(test, not(commonhold_loom)))]
+mod tests {
+    use super::*;
+    use crate::raw::Nap;
+    use crate::sys::deadline::Deadline;
+    use crate::sys::futex::{self, Wake};
+    use crate::sys::spin::Adaptive;
+    use std::time::Duration;
+
+    /// Everybody lives.
+    struct Immortals;
+
+    impl Membership for Immortals {
+        fn is_alive(&self, _: MemberId) -> bool {
+            true
+        }
+
+        fn deaths(&self) -> u32 {
+            0
+        }
+
+        fn park(&self, word: &AtomicU32, expected: u32, _: u32, _: Nap, until: Deadline) -> Wake {
+            futex::wait(word, expected, until)
+        }
+    }
+
+    fn id(slot: u32) -> MemberId {
+        MemberId::new(slot, 1).unwrap()
+    }
+
+    fn lock(raw: &RawReentrant, member: u32, thread: u64) -> Result<()> {
+        let call = Call {
+            members: &Immortals,
+            me: id(member),
+            spin: &Adaptive::new(),
+            deadline: Deadline::after(Duration::from_millis(2)),
+        };
+        raw.lock(&call, thread, Heir::Refuses)
+    }
+
+    fn new() -> RawReentrant {
+        // SAFETY: all zero is a lock that nobody holds.
+        unsafe { std::mem::zeroed() }
+    }
+
+    #[test]
+    fn the_name_of_a_holder_says_which_thread_of_which_member() {
+        let last = MemberId::new(1023, (1 << 20) - 1).unwrap();
+        let names = [
+            Holder::new(id(0), 1),
+            Holder::new(id(0), Holder::LAST_THREAD),
+            Holder::new(id(1), 1),
+            Holder::new(last, 1),
+            Holder::new(last, Holder::LAST_THREAD),
+        ];
+        for (i, name) in names.iter().enumerate() {
+            assert!(name.0 != 0 && !names[..i].contains(name));
+        }
+    }
+
+    #[test]
+    fn a_depth_that_cannot_be_counted_is_refused() {
+        let raw = new();
+        lock(&raw, 3, 1).unwrap();
+        for panicked in [0, PANICKED] {
+            raw.depth.store(DEEPEST | panicked, Ordering::Relaxed);
+            let got = lock(&raw, 3, 1);
+            let limit = u64::from(DEEPEST);
+            assert!(matches!(got, Err(Error::TooLarge { limit: l, .. }) if l == limit));
+            assert_eq!(raw.depth.load(Ordering::Relaxed), DEEPEST | panicked);
+        }
+    }
+
+    #[test]
+    fn whatever_is_scribbled_a_lock_ends_and_an_unlock_panics_never() {
+        for depth in [0, 1, 2, DEEPEST, PANICKED, PANICKED | 1, u32::MAX] {
+            for holder in [0, Holder::new(id(3), 1).0, u64::MAX] {
+                let raw = new();
+                lock(&raw, 3, 1).unwrap();
+                raw.depth.store(depth, Ordering::Relaxed);
+                raw.holder.store(holder, Ordering::Relaxed);
+                // Let in, refused, or too late.
+                let again = lock(&raw, 3, 1);
+                let other = lock(&raw, 4, 1);
+                assert!(matches!(other, Err(Error::Timeout)));
+                (0..=u32::from(again.is_ok())).for_each(|_| raw.unlock(false));
+                // As good as new, or held for ever; in doubt, if it said that somebody panicked.
+                let got = lock(&raw, 4, 1);
+                assert!(matches!(
+                    got,
+                    Ok(()) | Err(Error::Timeout | Error::Poisoned)
+                ));
+            }
+        }
+    }
+}
