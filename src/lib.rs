@@ -40,8 +40,8 @@ pub use {
     queue::{Iter, Queue},
     segment::{Member, Object, Segment, SegmentOptions},
     sync::{
-        Barrier, BarrierWaitResult, Condvar, Mutex, MutexGuard, Permit, Semaphore,
-        WaitTimeoutResult,
+        Barrier, BarrierWaitResult, Condvar, Event, Mutex, MutexGuard, Once, OnceState, Permit,
+        ReentrantMutex, ReentrantMutexGuard, Semaphore, WaitTimeoutResult,
     },
 };
 

@@ -5,9 +5,12 @@
 
 pub(crate) mod barrier;
 pub(crate) mod condvar;
+pub(crate) mod event;
 pub(crate) mod member;
 pub(crate) mod mutex;
+pub(crate) mod once;
 pub(crate) mod queue;
+pub(crate) mod reentrant;
 pub(crate) mod rwlock;
 pub(crate) mod semaphore;
 pub(crate) mod signal;

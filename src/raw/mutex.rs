@@ -399,6 +399,22 @@ impl RawMutex {
 #[cfg(not(commonhold_loom))]
 pub(super) const TRY_PATIENCE: Duration = Duration::from_millis(1);
 
+/// Unlocks also when the caller's closure panics, where that leaves nothing in doubt.
+/// In a child that was forked by the closure it is inert: the lock is the parent's.
+pub(super) struct UnlockOnDrop<'a, M: Membership>(
+    pub(super) &'a RawMutex,
+    pub(super) &'a Call<'a, M>,
+);
+
+impl<M: Membership> Drop for UnlockOnDrop<'_, M> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.1.members.is_still(self.1.me) {
+            self.0.unlock();
+        }
+    }
+}
+
 /// How many exchanges a call may lose before it looks whether its time is up. To members that keep the protocol one loses a
 /// few, each to somebody who got on; to a scribbler that changes the word again and again, any number.
 pub(super) const LOST_AT_ONCE: u32 = 64;

@@ -311,17 +311,17 @@ macro_rules! atomic {
                 }
             }
         }
-    };
-}
 
-impl super::atomic::LoadOwn<u64> for AtomicU64 {
-    fn load_own(&self) -> u64 {
-        if !point() {
-            return 0;
+        impl super::atomic::LoadOwn<$int> for $name {
+            fn load_own(&self) -> $int {
+                if !point() {
+                    return 0;
+                }
+                // SAFETY: loom fails the model if any store is not ordered with this.
+                unsafe { self.cell.unsync_load() }
+            }
         }
-        // SAFETY: loom fails the model if any store is not ordered with this.
-        unsafe { self.cell.unsync_load() }
-    }
+    };
 }
 
 atomic!(AtomicU32, u32);

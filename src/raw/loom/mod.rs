@@ -3,8 +3,11 @@
 
 mod barrier;
 mod condvar;
+mod event;
 mod mutex;
+mod once;
 mod queue;
+mod reentrant;
 mod rwlock;
 mod semaphore;
 mod versioned;
