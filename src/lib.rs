@@ -39,7 +39,9 @@ pub use {
     plain::{InPlace, Plain},
     queue::{Iter, Queue},
     segment::{Member, Object, Segment, SegmentOptions},
-    sync::{Condvar, Mutex, MutexGuard, WaitTimeoutResult},
+    sync::{
+        Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, WaitTimeoutResult,
+    },
 };
 
 /// The crate whose traits say which types may live in a segment. For `#[derive]`, name it in your own Cargo.toml:
