@@ -240,11 +240,7 @@ impl<R: InRegion> Placed<R> {
     /// What this process has of its own in this object, as the member `me` that it is.
     #[inline]
     pub(crate) fn of_member<W: InRegion>(&self, me: MemberId) -> &W {
-        assert!(size_of::<W>() == self.per_member);
-        debug_assert!(me.slot() < self.inner().geometry.max_members);
-        // SAFETY: as in `of_members`. The slot is below their number: `me` was made from a slot of the table, and has been kept in
-        // private memory since.
-        unsafe { self.of_members.cast().add(me.slot() as usize).as_ref() }
+        &self.of_members()[me.slot() as usize]
     }
 
     /// How many items, by the private copy that was checked.

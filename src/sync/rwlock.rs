@@ -140,7 +140,7 @@ impl<T: InPlace + Sync> RwLock<T> {
         if !raw.read_at_once(line, me) {
             wait_to_read(raw, line, self.placed.inner(), &self.placed.spin, me)?;
         }
-        RwLockReadGuard::new(&self.placed, self.placed.data().cast(), line, me)
+        RwLockReadGuard::new(&self.placed, me)
     }
 
     /// Locks for reading if nobody writes or is about to; [`WouldBlock`](crate::Error::WouldBlock) otherwise, which can also mean that
@@ -151,7 +151,7 @@ impl<T: InPlace + Sync> RwLock<T> {
         self.placed
             .control()
             .try_read(line, self.placed.inner(), me)?;
-        RwLockReadGuard::new(&self.placed, self.placed.data().cast(), line, me)
+        RwLockReadGuard::new(&self.placed, me)
     }
 
     /// Locks for reading, waiting at most `timeout`.
@@ -161,7 +161,7 @@ impl<T: InPlace + Sync> RwLock<T> {
         if !raw.read_at_once(line, me) {
             raw.read_contended(line, &self.call(me, Deadline::after(timeout)))?;
         }
-        RwLockReadGuard::new(&self.placed, self.placed.data().cast(), line, me)
+        RwLockReadGuard::new(&self.placed, me)
     }
 
     /// Locks for writing, waiting as long as it takes.
@@ -173,7 +173,7 @@ impl<T: InPlace + Sync> RwLock<T> {
             let (inner, spin) = (self.placed.inner(), &self.placed.spin);
             wait_to_write(raw, lines, inner, spin, me, stopped)?;
         }
-        RwLockWriteGuard::new(&self.placed, self.placed.data().cast(), me)
+        RwLockWriteGuard::new(&self.placed, me)
     }
 
     /// Locks for writing if nobody reads or writes; [`WouldBlock`](crate::Error::WouldBlock) otherwise, which can also mean that
@@ -182,7 +182,7 @@ impl<T: InPlace + Sync> RwLock<T> {
         let (inner, me) = (self.placed.inner(), self.me()?);
         let lines = self.placed.of_members();
         self.placed.control().try_write(lines, inner, me)?;
-        RwLockWriteGuard::new(&self.placed, self.placed.data().cast(), me)
+        RwLockWriteGuard::new(&self.placed, me)
     }
 
     /// Locks for writing, waiting at most `timeout`.
@@ -192,7 +192,7 @@ impl<T: InPlace + Sync> RwLock<T> {
         if let Err(stopped) = raw.write_at_once(lines, me) {
             raw.write_contended(lines, &self.call(me, Deadline::after(timeout)), stopped)?;
         }
-        RwLockWriteGuard::new(&self.placed, self.placed.data().cast(), me)
+        RwLockWriteGuard::new(&self.placed, me)
     }
 
     /// Locks for writing, waiting as long as it takes, also when the lock is poisoned: then the value may be half-changed, and dropping
@@ -214,7 +214,7 @@ impl<T: InPlace + Sync> RwLock<T> {
         self.placed
             .control()
             .recover(lines, &self.call(me, deadline))?;
-        RwLockWriteGuard::new(&self.placed, self.placed.data().cast(), me)
+        RwLockWriteGuard::new(&self.placed, me)
     }
 
     /// Whether the state is in doubt: since a writer's death was met (or a writer panicked), until a guard of

@@ -6,70 +6,56 @@ use crate::raw::rwlock::{RawRwLock, ReaderLine};
 use crate::segment::Placed;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 /// Reading access to what an [`RwLock`](crate::RwLock) protects; dropping it unlocks.
 ///
 /// A guard that a forked child inherited is inert: the lock is the parent's, and dropping the child's copy does nothing (the child must
 /// not use what it derefs to). A guard that is leaked keeps writers out until this process detaches or dies.
 #[must_use = "if unused, the lock is released at once"]
-pub struct RwLockReadGuard<'a, T: ?Sized> {
-    raw: &'a RawRwLock,
-    line: &'a ReaderLine,
-    /// Where this process's name stands.
-    member: &'a AtomicU32,
+pub struct RwLockReadGuard<'a, T> {
+    placed: &'a Placed<RawRwLock>,
     /// In whose name the reading is counted.
     me: MemberId,
-    /// Mapped for as long as the handle lives, and only used while the lock is held.
-    data: NonNull<T>,
     /// As std's: locked and unlocked by one thread.
     _not_send: PhantomData<*mut T>,
 }
 
 // SAFETY: a shared guard gives only `&T`.
-unsafe impl<T: ?Sized + Sync> Sync for RwLockReadGuard<'_, T> {}
+unsafe impl<T: Sync> Sync for RwLockReadGuard<'_, T> {}
 
-impl<'a, T: ?Sized> RwLockReadGuard<'a, T> {
+impl<'a, T> RwLockReadGuard<'a, T> {
     /// `me` is counted as a reader in `line`.
     #[inline]
-    pub(super) fn new(
-        placed: &'a Placed<RawRwLock>,
-        data: NonNull<T>,
-        line: &'a ReaderLine,
-        me: MemberId,
-    ) -> Result<Self> {
-        let member = placed.member();
-        if !is_still(member, me) {
+    pub(super) fn new(placed: &'a Placed<RawRwLock>, me: MemberId) -> Result<Self> {
+        if !is_still(placed, me) {
             // The region was lost while we locked.
             return Err(Error::Corrupt);
         }
         Ok(RwLockReadGuard {
-            raw: placed.control(),
-            line,
-            member,
+            placed,
             me,
-            data,
             _not_send: PhantomData,
         })
     }
 }
 
-impl<T: ?Sized> Deref for RwLockReadGuard<'_, T> {
+impl<T> Deref for RwLockReadGuard<'_, T> {
     type Target = T;
     #[inline]
     fn deref(&self) -> &T {
         // SAFETY: the lock is held, so among members that keep the protocol nobody writes; any bytes are a T.
-        unsafe { self.data.as_ref() }
+        unsafe { self.placed.data().cast().as_ref() }
     }
 }
 
-impl<T: ?Sized> Drop for RwLockReadGuard<'_, T> {
+impl<T> Drop for RwLockReadGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         // Otherwise a forked child's copy: the parent reads.
-        if is_still(self.member, self.me) {
-            self.raw.unlock_read(self.line, self.me);
+        if is_still(self.placed, self.me) {
+            let line = self.placed.of_member::<ReaderLine>(self.me);
+            self.placed.control().unlock_read(line);
         }
     }
 }
@@ -81,14 +67,10 @@ impl<T: ?Sized> Drop for RwLockReadGuard<'_, T> {
 /// derefs to). A guard that is leaked leaves its lock held until this process detaches or dies
 /// (a waiter that has waited long by then may take 12 s to find out about a detach).
 #[must_use = "if unused, the lock is released at once"]
-pub struct RwLockWriteGuard<'a, T: ?Sized> {
+pub struct RwLockWriteGuard<'a, T> {
     placed: &'a Placed<RawRwLock>,
-    /// Where this process's name stands.
-    member: &'a AtomicU32,
     /// Who has the gate.
     me: MemberId,
-    /// As a [`RwLockReadGuard`]'s.
-    data: NonNull<T>,
     /// Whether the thread was panicking when it locked.
     panicking: bool,
     /// As std's: locked and unlocked by one thread.
@@ -96,26 +78,19 @@ pub struct RwLockWriteGuard<'a, T: ?Sized> {
 }
 
 // SAFETY: a shared guard gives only `&T`.
-unsafe impl<T: ?Sized + Sync> Sync for RwLockWriteGuard<'_, T> {}
+unsafe impl<T: Sync> Sync for RwLockWriteGuard<'_, T> {}
 
-impl<'a, T: ?Sized> RwLockWriteGuard<'a, T> {
+impl<'a, T> RwLockWriteGuard<'a, T> {
     /// `me` has the gate, and nobody reads.
     #[inline]
-    pub(super) fn new(
-        placed: &'a Placed<RawRwLock>,
-        data: NonNull<T>,
-        me: MemberId,
-    ) -> Result<Self> {
-        let member = placed.member();
-        if !is_still(member, me) {
+    pub(super) fn new(placed: &'a Placed<RawRwLock>, me: MemberId) -> Result<Self> {
+        if !is_still(placed, me) {
             // The region was lost while we locked.
             return Err(Error::Corrupt);
         }
         Ok(RwLockWriteGuard {
             placed,
-            member,
             me,
-            data,
             panicking: std::thread::panicking(),
             _not_send: PhantomData,
         })
@@ -128,8 +103,8 @@ impl<'a, T: ?Sized> RwLockWriteGuard<'a, T> {
     /// [`InvalidArgument`](Error::InvalidArgument) for a guard that was inherited across a fork; [`TooLarge`](Error::TooLarge) as from
     /// [`read`](crate::RwLock::read). The lock is left then.
     pub fn downgrade(guard: Self) -> Result<RwLockReadGuard<'a, T>> {
-        let (placed, me, data) = (guard.placed, guard.me, guard.data);
-        if !is_still(guard.member, me) {
+        let (placed, me) = (guard.placed, guard.me);
+        if !is_still(placed, me) {
             return Err(Error::InvalidArgument(
                 "the guard was inherited across a fork: the lock is the parent's, lock it anew",
             ));
@@ -140,7 +115,7 @@ impl<'a, T: ?Sized> RwLockWriteGuard<'a, T> {
         let line = placed.of_member(me);
         placed.control().downgrade(line, me)?;
         std::mem::forget(guard);
-        RwLockReadGuard::new(placed, data, line, me)
+        RwLockReadGuard::new(placed, me)
     }
 
     /// Whether the thread has begun to panic since it locked.
@@ -150,27 +125,27 @@ impl<'a, T: ?Sized> RwLockWriteGuard<'a, T> {
     }
 }
 
-impl<T: ?Sized> Deref for RwLockWriteGuard<'_, T> {
+impl<T> Deref for RwLockWriteGuard<'_, T> {
     type Target = T;
     #[inline]
     fn deref(&self) -> &T {
         // SAFETY: the lock is held, so among members that keep the protocol nobody else has access; any bytes are a T.
-        unsafe { self.data.as_ref() }
+        unsafe { self.placed.data().cast().as_ref() }
     }
 }
 
-impl<T: ?Sized> DerefMut for RwLockWriteGuard<'_, T> {
+impl<T> DerefMut for RwLockWriteGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: as in `deref`.
-        unsafe { self.data.as_mut() }
+        unsafe { self.placed.data().cast().as_mut() }
     }
 }
 
-impl<T: ?Sized> Drop for RwLockWriteGuard<'_, T> {
+impl<T> Drop for RwLockWriteGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        if !is_still(self.member, self.me) {
+        if !is_still(self.placed, self.me) {
             // A forked child's copy: the parent holds the lock.
             return;
         }
@@ -184,29 +159,29 @@ impl<T: ?Sized> Drop for RwLockWriteGuard<'_, T> {
 
 /// Whether this process is the member `id`, and the region is not lost.
 #[inline]
-fn is_still(member: &AtomicU32, id: MemberId) -> bool {
-    member.load(Ordering::Relaxed) == id.bits()
+fn is_still(placed: &Placed<RawRwLock>, id: MemberId) -> bool {
+    placed.member().load(Ordering::Relaxed) == id.bits()
 }
 
-impl<T: ?Sized + std::fmt::Debug> std::fmt::Debug for RwLockReadGuard<'_, T> {
+impl<T: std::fmt::Debug> std::fmt::Debug for RwLockReadGuard<'_, T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         (**self).fmt(f)
     }
 }
 
-impl<T: ?Sized + std::fmt::Display> std::fmt::Display for RwLockReadGuard<'_, T> {
+impl<T: std::fmt::Display> std::fmt::Display for RwLockReadGuard<'_, T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         (**self).fmt(f)
     }
 }
 
-impl<T: ?Sized + std::fmt::Debug> std::fmt::Debug for RwLockWriteGuard<'_, T> {
+impl<T: std::fmt::Debug> std::fmt::Debug for RwLockWriteGuard<'_, T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         (**self).fmt(f)
     }
 }
 
-impl<T: ?Sized + std::fmt::Display> std::fmt::Display for RwLockWriteGuard<'_, T> {
+impl<T: std::fmt::Display> std::fmt::Display for RwLockWriteGuard<'_, T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         (**self).fmt(f)
     }
