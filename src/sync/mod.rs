@@ -8,6 +8,8 @@ mod mutex;
 mod once;
 mod reentrant;
 mod semaphore;
+mod rwlock;
+mod rwlock_guards;
 
 pub use barrier::{Barrier, BarrierWaitResult};
 pub use condvar::{Condvar, WaitTimeoutResult};
@@ -17,5 +19,7 @@ pub use mutex::Mutex;
 pub use once::{Once, OnceState};
 pub use reentrant::{ReentrantMutex, ReentrantMutexGuard};
 pub use semaphore::{Permit, Semaphore};
+pub use rwlock::RwLock;
+pub use rwlock_guards::{RwLockReadGuard, RwLockWriteGuard};
 
 pub(crate) use guard::Locker;
