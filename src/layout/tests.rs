@@ -4,12 +4,14 @@ use crate::data::ArrayControl;
 use crate::layout::directory::{Entry, Record};
 use crate::layout::header::{Geometry, Shared};
 use crate::layout::members::Slot;
+use crate::raw::barrier::{Arrivals, RawBarrier};
 use crate::raw::condvar::RawCondvar;
 use crate::raw::event::RawEvent;
 use crate::raw::mutex::RawMutex;
 use crate::raw::once::RawOnce;
 use crate::raw::queue::{End, Idle, RawQueue};
 use crate::raw::reentrant::RawReentrant;
+use crate::raw::semaphore::RawSemaphore;
 use crate::raw::versioned::RawVersioned;
 
 /// The rows of the table marked `name`: offset, bytes, field.
@@ -121,4 +123,7 @@ fn the_documented_layout_is_the_one_in_the_code() {
     check!(true, RawQueue, senders, receivers, idle);
     check!(false, End, lock, position, other);
     check!(false, Idle, not_empty, not_full, closed);
+    check!(true, RawSemaphore, lock, released, total, available);
+    check!(true, RawBarrier, lock, moved, arrived, reserved, phase);
+    check!(true, Arrivals, count, id, reserved);
 }

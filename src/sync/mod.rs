@@ -7,9 +7,9 @@ mod guard;
 mod mutex;
 mod once;
 mod reentrant;
-mod semaphore;
 mod rwlock;
 mod rwlock_guards;
+mod semaphore;
 
 pub use barrier::{Barrier, BarrierWaitResult};
 pub use condvar::{Condvar, WaitTimeoutResult};
@@ -18,8 +18,8 @@ pub use guard::MutexGuard;
 pub use mutex::Mutex;
 pub use once::{Once, OnceState};
 pub use reentrant::{ReentrantMutex, ReentrantMutexGuard};
-pub use semaphore::{Permit, Semaphore};
 pub use rwlock::RwLock;
 pub use rwlock_guards::{RwLockReadGuard, RwLockWriteGuard};
+pub use semaphore::{Permit, Semaphore};
 
 pub(crate) use guard::Locker;

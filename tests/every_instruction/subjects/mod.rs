@@ -2,12 +2,14 @@
 
 mod array;
 mod atomics;
+mod barrier;
 pub mod broken;
 mod condvar;
 mod mutex;
 mod objects;
 mod queue;
 mod segment;
+mod semaphore;
 mod value;
 
 use crate::case::Subject;
@@ -20,6 +22,8 @@ pub fn all() -> Vec<Subject> {
         array::subject(),
         atomics::subject(),
         queue::subject(),
+        semaphore::subject(),
+        barrier::subject(),
         objects::subject(),
         segment::subject(),
     ]

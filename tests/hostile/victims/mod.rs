@@ -2,10 +2,12 @@
 
 mod array;
 mod atomics;
+mod barrier;
 mod condvar;
 mod mutex;
 mod queue;
 mod segment;
+mod semaphore;
 mod value;
 
 use crate::fence::Fence;
@@ -35,6 +37,8 @@ pub(crate) fn prepare(primitive: &str, seg: &Segment) {
         "array" => drop(array::Arrays::create(seg).unwrap()),
         "atomics" => drop(atomics::Cells::create(seg).unwrap()),
         "queue" => drop(queue::Queues::create(seg).unwrap()),
+        "semaphore" => drop(semaphore::Semaphores::create(seg).unwrap()),
+        "barrier" => drop(barrier::Barriers::create(seg).unwrap()),
         other => panic!("no primitive {other}"),
     }
 }
@@ -52,6 +56,8 @@ pub(crate) fn victim(args: &[String]) {
         "array" => work::<array::Arrays>,
         "atomics" => work::<atomics::Cells>,
         "queue" => work::<queue::Queues>,
+        "semaphore" => work::<semaphore::Semaphores>,
+        "barrier" => work::<barrier::Barriers>,
         other => panic!("no primitive {other}"),
     };
     let time = Duration::from_millis(time.parse().unwrap());
