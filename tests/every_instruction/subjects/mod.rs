@@ -4,9 +4,12 @@ mod array;
 mod atomics;
 pub mod broken;
 mod condvar;
+mod event;
 mod mutex;
 mod objects;
+mod once;
 mod queue;
+mod reentrant;
 mod segment;
 mod value;
 
@@ -20,6 +23,9 @@ pub fn all() -> Vec<Subject> {
         array::subject(),
         atomics::subject(),
         queue::subject(),
+        event::subject(),
+        once::subject(),
+        reentrant::subject(),
         objects::subject(),
         segment::subject(),
     ]
