@@ -3,8 +3,11 @@
 mod array;
 mod atomics;
 mod condvar;
+mod event;
 mod mutex;
+mod once;
 mod queue;
+mod reentrant;
 mod segment;
 mod value;
 
@@ -35,6 +38,9 @@ pub(crate) fn prepare(primitive: &str, seg: &Segment) {
         "array" => drop(array::Arrays::create(seg).unwrap()),
         "atomics" => drop(atomics::Cells::create(seg).unwrap()),
         "queue" => drop(queue::Queues::create(seg).unwrap()),
+        "event" => drop(event::Events::create(seg).unwrap()),
+        "once" => drop(once::Onces::create(seg).unwrap()),
+        "reentrant" => drop(reentrant::Reentrants::create(seg).unwrap()),
         other => panic!("no primitive {other}"),
     }
 }
@@ -52,6 +58,9 @@ pub(crate) fn victim(args: &[String]) {
         "array" => work::<array::Arrays>,
         "atomics" => work::<atomics::Cells>,
         "queue" => work::<queue::Queues>,
+        "event" => work::<event::Events>,
+        "once" => work::<once::Onces>,
+        "reentrant" => work::<reentrant::Reentrants>,
         other => panic!("no primitive {other}"),
     };
     let time = Duration::from_millis(time.parse().unwrap());
