@@ -188,9 +188,20 @@ fn object(region: &Region, entry: u64) -> Object {
             ]
         }))
         .collect(),
+        8 => vec![
+            (0, 4, Sort::Lock),
+            (4, 4, Sort::Number),
+            (8, 8, Sort::Version),
+        ],
+        11 => vec![(0, 4, Sort::Number), (4, 4, Sort::Signal)],
+        12 => vec![
+            (0, 4, Sort::Lock),
+            (4, 4, Sort::Number),
+            (8, 4, Sort::Signal),
+        ],
         other => panic!("a kind of object that is unknown here: {other}"),
     };
-    let control = [0, 16, 64, 0, 4, 4, 384, 0, 0, 24, 24][kind as usize];
+    let control = [0, 16, 64, 0, 4, 4, 384, 0, 16, 24, 24, 8, 12][kind as usize];
     // Not all of a long one: its control words would hardly ever be hit.
     let data = (offset + control..offset + size)
         .filter(|at| at % 4 == 0)

@@ -187,5 +187,6 @@ macro_rules! attacks {
 }
 
 attacks!(
-    segment, mutex, condvar, value, array, atomics, queue, semaphore, barrier
+    segment, mutex, condvar, value, array, atomics, queue, semaphore, barrier, event, once,
+    reentrant
 );

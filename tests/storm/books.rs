@@ -17,6 +17,13 @@ impl Stage {
         let mut settler = Worker::settler(self, MASTER);
         // Each lock works, and each book goes on.
         settler.lock_step();
+        settler.lock_twice();
+        let guard = settler.hold_outer();
+        let [holder, counter, copy] = [0, 1, 2].map(|i| self.twice[i].load(SeqCst));
+        assert_eq!((holder, counter), (0, copy));
+        self.balance(Op::Reenter, counter);
+        drop(guard);
+        settler.settle_firsts();
         let tally = settler.hold(&self.mutex);
         self.balance(Op::Mutex, tally[1]);
         drop(tally);

@@ -25,6 +25,7 @@ mod master;
 mod report;
 mod stage;
 mod times;
+mod twice;
 mod visit;
 mod worker;
 

@@ -1,7 +1,11 @@
 //! The stage: one segment with every primitive in it.
 
 use crate::ledger::Ledger;
-use commonhold::{Array, Condvar, Mutex, Queue, Result, Segment, Value};
+use crate::twice::TWICE;
+use commonhold::{
+    Array, Atomics, Condvar, Event, Mutex, Once, Queue, ReentrantMutex, Result, Segment, Value,
+};
+use std::sync::atomic::AtomicU64;
 
 /// What a lock protects: its holder's name, some counters, and as many copies of them, changed later.
 pub const TALLY: usize = 3;
@@ -12,6 +16,8 @@ pub type Wide = [u64; 48];
 /// Its first word names the stream, its second the item, and the others follow from them.
 pub type Item = [u64; 6];
 pub const CAPACITY: usize = 13;
+/// Things that are done once.
+pub const FIRSTS: usize = 8;
 
 pub struct Stage {
     pub ledger: Ledger,
@@ -24,8 +30,19 @@ pub struct Stage {
     pub taken: Condvar,
     /// Rung by two sides in turn.
     pub bell: Value<[u64; 3]>,
+    /// Set for the side whose turn it is, after the bell was rung.
+    pub rung: [Event; 2],
     /// Never struck.
     pub gong: Value<u64>,
+    /// Never set.
+    pub never: Event,
+    pub reentrant: ReentrantMutex,
+    pub twice: Atomics<AtomicU64>,
+    pub firsts: Vec<Once>,
+    /// How often each was begun.
+    pub begun: Atomics<AtomicU64>,
+    /// Whether anybody saw it done.
+    pub seen_done: Atomics<AtomicU64>,
     pub queue: Queue<Item>,
     pub seg: Segment,
 }
@@ -42,7 +59,17 @@ impl Stage {
             made: Condvar::create(&seg, "made")?,
             taken: Condvar::create(&seg, "taken")?,
             bell: Value::create(&seg, "bell", [0; 3])?,
+            rung: [
+                Event::create_auto_reset(&seg, "even")?,
+                Event::create_auto_reset(&seg, "odd")?,
+            ],
             gong: Value::create(&seg, "gong", 0)?,
+            never: Event::create(&seg, "never")?,
+            reentrant: ReentrantMutex::create(&seg, "reentrant")?,
+            twice: Atomics::create(&seg, "twice", TWICE)?,
+            firsts: firsts(&seg, Once::create)?,
+            begun: Atomics::create(&seg, "begun", FIRSTS)?,
+            seen_done: Atomics::create(&seg, "seen done", FIRSTS)?,
             queue: Queue::create(&seg, "queue", CAPACITY)?,
             seg,
         })
@@ -59,9 +86,22 @@ impl Stage {
             made: Condvar::open(&seg, "made")?,
             taken: Condvar::open(&seg, "taken")?,
             bell: Value::open(&seg, "bell")?,
+            rung: [Event::open(&seg, "even")?, Event::open(&seg, "odd")?],
             gong: Value::open(&seg, "gong")?,
+            never: Event::open(&seg, "never")?,
+            reentrant: ReentrantMutex::open(&seg, "reentrant")?,
+            twice: Atomics::open(&seg, "twice")?,
+            firsts: firsts(&seg, Once::open)?,
+            begun: Atomics::open(&seg, "begun")?,
+            seen_done: Atomics::open(&seg, "seen done")?,
             queue: Queue::open(&seg, "queue")?,
             seg,
         })
     }
+}
+
+fn firsts(seg: &Segment, get: fn(&Segment, &str) -> Result<Once>) -> Result<Vec<Once>> {
+    (0..FIRSTS)
+        .map(|n| get(seg, &format!("first {n}")))
+        .collect()
 }

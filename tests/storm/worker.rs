@@ -144,6 +144,10 @@ impl<'a> Worker<'a> {
             Part::Receives => self.receive_for_ever(),
             Part::Locks => loop {
                 self.lock_step();
+                self.lock_twice();
+                if self.random.below(8) == 0 {
+                    self.do_once();
+                }
             },
             Part::Makes => loop {
                 self.make();
@@ -161,6 +165,10 @@ impl<'a> Worker<'a> {
             Part::Visits => loop {
                 self.visit();
             },
+            Part::Sleeps if self.worker % 2 == 0 => {
+                let never = self.stage.never.wait();
+                panic!("nobody set it: {never:?}");
+            }
             Part::Sleeps => {
                 let gong = self.stage.gong.wait_until(|struck| *struck != 0);
                 panic!("nobody struck the gong: {gong:?}");
@@ -241,6 +249,7 @@ impl<'a> Worker<'a> {
             if unsafe { libc::getppid() } == parent {
                 child.lock_step();
                 child.look();
+                child.lock_twice();
                 child.lock_step();
             }
         }));

@@ -5,9 +5,12 @@ mod atomics;
 mod barrier;
 pub mod broken;
 mod condvar;
+mod event;
 mod mutex;
 mod objects;
+mod once;
 mod queue;
+mod reentrant;
 mod segment;
 mod semaphore;
 mod value;
@@ -24,6 +27,9 @@ pub fn all() -> Vec<Subject> {
         queue::subject(),
         semaphore::subject(),
         barrier::subject(),
+        event::subject(),
+        once::subject(),
+        reentrant::subject(),
         objects::subject(),
         segment::subject(),
     ]

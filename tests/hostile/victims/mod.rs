@@ -4,8 +4,11 @@ mod array;
 mod atomics;
 mod barrier;
 mod condvar;
+mod event;
 mod mutex;
+mod once;
 mod queue;
+mod reentrant;
 mod segment;
 mod semaphore;
 mod value;
@@ -39,6 +42,9 @@ pub(crate) fn prepare(primitive: &str, seg: &Segment) {
         "queue" => drop(queue::Queues::create(seg).unwrap()),
         "semaphore" => drop(semaphore::Semaphores::create(seg).unwrap()),
         "barrier" => drop(barrier::Barriers::create(seg).unwrap()),
+        "event" => drop(event::Events::create(seg).unwrap()),
+        "once" => drop(once::Onces::create(seg).unwrap()),
+        "reentrant" => drop(reentrant::Reentrants::create(seg).unwrap()),
         other => panic!("no primitive {other}"),
     }
 }
@@ -58,6 +64,9 @@ pub(crate) fn victim(args: &[String]) {
         "queue" => work::<queue::Queues>,
         "semaphore" => work::<semaphore::Semaphores>,
         "barrier" => work::<barrier::Barriers>,
+        "event" => work::<event::Events>,
+        "once" => work::<once::Onces>,
+        "reentrant" => work::<reentrant::Reentrants>,
         other => panic!("no primitive {other}"),
     };
     let time = Duration::from_millis(time.parse().unwrap());
