@@ -93,7 +93,10 @@ pub(crate) fn show(tour: &mut Tour, stage: &Value<u32>) -> Result<()> {
         .check(ok, "a party of a Barrier killed: Broken", &times.text())?;
 
     let seg = tour.seg.clone();
-    let make = |round: u32| Ok(drop(Once::create(&seg, &format!("setup {round}"))?));
+    let make = |round: u32| {
+        Once::create(&seg, &format!("setup {round}"))?;
+        Ok(())
+    };
     let times = kill_each(tour, stage, "once-runner", "once-heir", make)?;
     tour.report
         .check(true, "a runner of a Once killed", &times.text())
