@@ -1,7 +1,7 @@
 //! The bytes of a real segment stand where `docs/layout.md` says. (That its tables match the types is a unit test,
 //! `src/layout/tests.rs`.)
 
-use commonhold::{Array, Atomics, Queue, Segment, SegmentOptions, Value};
+use commonhold::{Array, Atomics, Queue, RwLock, Segment, SegmentOptions, Value};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicI16, AtomicU8, AtomicUsize};
@@ -112,6 +112,34 @@ fn values_and_arrays_stand_where_documented() {
     drop(guard);
     assert_eq!(lock(), 0);
     assert_eq!(b.u32(data_at + 128 + 64), u32::from_ne_bytes([1, 0, 2, 0]));
+}
+
+#[test]
+fn rwlocks_stand_where_documented() {
+    let seg = SegmentOptions::new().max_members(70).anonymous().unwrap();
+    let b = Bytes::of(&seg);
+    let lock_at = b.u64(at("Geometry", "data_at"));
+    let lock = RwLock::create(&seg, "lock", [7u64; 9]).unwrap();
+    // Two lines for the value.
+    let line_at = lock_at + 192 + 128;
+    assert_eq!(seg.objects()[0].size, 192 + 128 + 70 * 64);
+    let word = |field| b.u32(lock_at + at("RawRwLock", field));
+    let seen = || b.u64(lock_at + at("RawRwLock", "seen"));
+    let tally = || b.u64(line_at + at("ReaderLine", "tally"));
+    assert_eq!((seen(), tally()), (0, 0));
+    // Slot 0, generation 1.
+    let me = 1u64 << 10;
+    let reads = (lock.read().unwrap(), lock.read().unwrap());
+    assert_eq!((seen(), tally()), (1, me << 32 | 2));
+    drop(reads);
+    assert_eq!((seen(), tally()), (1, me << 32));
+
+    let mut write = lock.write().unwrap();
+    write[8] = 8;
+    assert_eq!((word("gate"), word("doubt")), (1 << 10, 1));
+    drop(write);
+    assert_eq!((word("gate"), word("doubt"), word("left")), (0, 0, 0));
+    assert_eq!(b.u64(lock_at + 192 + 8 * 8), 8);
 }
 
 /// Processes that share a segment need not be built by one compiler, and newer ones say `Atomic<u8>`.

@@ -7,6 +7,7 @@ use crate::layout::members::Slot;
 use crate::raw::condvar::RawCondvar;
 use crate::raw::mutex::RawMutex;
 use crate::raw::queue::{End, Idle, RawQueue};
+use crate::raw::rwlock::{RawRwLock, ReaderLine};
 use crate::raw::versioned::RawVersioned;
 
 /// The rows of the table marked `name`: offset, bytes, field.
@@ -111,6 +112,8 @@ fn the_documented_layout_is_the_one_in_the_code() {
     check!(true, RawVersioned, writer, changed, version);
     check!(true, RawMutex, word);
     check!(true, ArrayControl, lock, reserved);
+    check!(false, RawRwLock, gate, doubt, left, reserved, seen);
+    check!(true, ReaderLine, tally, reserved);
     check!(true, RawCondvar, signal);
     check!(true, RawQueue, senders, receivers, idle);
     check!(false, End, lock, position, other);

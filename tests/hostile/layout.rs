@@ -138,16 +138,20 @@ fn object(region: &Region, entry: u64) -> Object {
     let name = String::from_utf8(region.read(entry + 56, name_len)).unwrap();
     let queue_end = Sort::Position { capacity: len };
     let kind = region.get(entry + 8, 4);
-    let words: &[(u64, u64, Sort)] = match kind {
-        1 => &[
+    // Behind the value, a line for each member.
+    let lines = (192 + region.get(entry + 40, 8)).next_multiple_of(64);
+    let members = region.get(28, 4);
+    let tallies = (0..members).map(|i| lines + i * 64);
+    let words: Vec<(u64, u64, Sort)> = match kind {
+        1 => vec![
             (0, 4, Sort::Lock),
             (4, 4, Sort::Signal),
             (8, 8, Sort::Version),
         ],
-        2 | 4 => &[(0, 4, Sort::Lock)],
-        3 => &[],
-        5 => &[(0, 4, Sort::Signal)],
-        6 => &[
+        2 | 4 => vec![(0, 4, Sort::Lock)],
+        3 => vec![],
+        5 => vec![(0, 4, Sort::Signal)],
+        6 => vec![
             (0, 4, Sort::Lock),
             (8, 8, queue_end),
             (16, 8, queue_end),
@@ -158,9 +162,20 @@ fn object(region: &Region, entry: u64) -> Object {
             (260, 4, Sort::Signal),
             (264, 4, Sort::Number),
         ],
+        7 => [
+            (0, 4, Sort::Lock),
+            (4, 4, Sort::Number),
+            (8, 4, Sort::Signal),
+            (16, 8, Sort::Number),
+            (24, 8, Sort::Number),
+        ]
+        .into_iter()
+        // A number of readings, and whose: one who lives, and is not there, is waited for as if he held a lock.
+        .chain(tallies.flat_map(|at| [(at, 4, Sort::Number), (at + 4, 4, Sort::Lock)]))
+        .collect(),
         other => panic!("a kind of object that is unknown here: {other}"),
     };
-    let control = [0, 16, 64, 0, 4, 4, 384][kind as usize];
+    let control = [0, 16, 64, 0, 4, 4, 384, 192][kind as usize];
     // Not all of a long one: its control words would hardly ever be hit.
     let data = (offset + control..offset + size)
         .filter(|at| at % 4 == 0)

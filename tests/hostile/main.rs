@@ -186,4 +186,6 @@ macro_rules! attacks {
     )*};
 }
 
-attacks!(segment, mutex, condvar, value, array, atomics, queue);
+attacks!(
+    segment, mutex, condvar, value, array, atomics, queue, rwlock
+);

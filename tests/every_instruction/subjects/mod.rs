@@ -7,6 +7,7 @@ mod condvar;
 mod mutex;
 mod objects;
 mod queue;
+mod rwlock;
 mod segment;
 mod value;
 
@@ -15,6 +16,7 @@ use crate::case::Subject;
 pub fn all() -> Vec<Subject> {
     vec![
         mutex::subject(),
+        rwlock::subject(),
         condvar::subject(),
         value::subject(),
         array::subject(),

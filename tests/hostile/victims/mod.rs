@@ -5,6 +5,7 @@ mod atomics;
 mod condvar;
 mod mutex;
 mod queue;
+mod rwlock;
 mod segment;
 mod value;
 
@@ -34,6 +35,7 @@ pub(crate) fn prepare(primitive: &str, seg: &Segment) {
         "value" => drop(value::Values::create(seg).unwrap()),
         "array" => drop(array::Arrays::create(seg).unwrap()),
         "atomics" => drop(atomics::Cells::create(seg).unwrap()),
+        "rwlock" => drop(rwlock::RwLocks::create(seg).unwrap()),
         "queue" => drop(queue::Queues::create(seg).unwrap()),
         other => panic!("no primitive {other}"),
     }
@@ -51,6 +53,7 @@ pub(crate) fn victim(args: &[String]) {
         "value" => work::<value::Values>,
         "array" => work::<array::Arrays>,
         "atomics" => work::<atomics::Cells>,
+        "rwlock" => work::<rwlock::RwLocks>,
         "queue" => work::<queue::Queues>,
         other => panic!("no primitive {other}"),
     };
