@@ -96,7 +96,7 @@ fn a_forged_writer_or_reader_costs_a_call_its_deadline() {
     let tally = at + 256;
     drop(lock.read().unwrap());
     forge(&region, tally + 4);
-    region.put(tally, 4, u32::MAX);
+    region.put(tally, 4, u32::MAX.into());
     writers_wait();
     // All numbers are taken.
     let too_large = || Error::TooLarge {
@@ -111,7 +111,7 @@ fn a_forged_writer_or_reader_costs_a_call_its_deadline() {
     forge(&region, tally + 64 + 4);
     region.put(tally + 64, 4, 1);
     region.put(at + 16, 8, 3);
-    lock.try_write().unwrap();
+    drop(lock.try_write().unwrap());
 }
 
 #[test]

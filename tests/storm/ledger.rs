@@ -12,6 +12,7 @@ pub enum Op {
     Nothing,
     Mutex,
     Array,
+    RwLock,
     Value,
     Make,
     Take,
@@ -24,10 +25,11 @@ pub enum Op {
 }
 
 impl Op {
-    pub const ALL: [Op; 12] = [
+    pub const ALL: [Op; 13] = [
         Op::Nothing,
         Op::Mutex,
         Op::Array,
+        Op::RwLock,
         Op::Value,
         Op::Make,
         Op::Take,

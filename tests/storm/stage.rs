@@ -1,7 +1,7 @@
 //! The stage: one segment with every primitive in it.
 
 use crate::ledger::Ledger;
-use commonhold::{Array, Condvar, Mutex, Queue, Result, Segment, Value};
+use commonhold::{Array, Condvar, Mutex, Queue, Result, RwLock, Segment, Value};
 
 /// What a lock protects: its holder's name, some counters, and as many copies of them, changed later.
 pub const TALLY: usize = 3;
@@ -17,6 +17,7 @@ pub struct Stage {
     pub ledger: Ledger,
     pub mutex: Mutex<[u64; TALLY]>,
     pub array: Array<u64>,
+    pub table: RwLock<[u64; TALLY]>,
     pub value: Value<Wide>,
     /// Made and taken, one piece at a time.
     pub shop: Mutex<[u64; SHOP]>,
@@ -37,6 +38,7 @@ impl Stage {
             ledger: Ledger::create(&seg)?,
             mutex: Mutex::create(&seg, "mutex", [0; TALLY])?,
             array: Array::create(&seg, "array", ARRAY, 0)?,
+            table: RwLock::create(&seg, "table", [0; TALLY])?,
             value: Value::create(&seg, "value", [0; 48])?,
             shop: Mutex::create(&seg, "shop", [0; SHOP])?,
             made: Condvar::create(&seg, "made")?,
@@ -54,6 +56,7 @@ impl Stage {
             ledger: Ledger::open(&seg)?,
             mutex: Mutex::open(&seg, "mutex")?,
             array: Array::open(&seg, "array")?,
+            table: RwLock::open(&seg, "table")?,
             value: Value::open(&seg, "value")?,
             shop: Mutex::open(&seg, "shop")?,
             made: Condvar::open(&seg, "made")?,
