@@ -12,6 +12,7 @@ pub enum Op {
     Nothing,
     Mutex,
     Array,
+    RwLock,
     Value,
     Make,
     Take,
@@ -26,10 +27,11 @@ pub enum Op {
 }
 
 impl Op {
-    pub const ALL: [Op; 14] = [
+    pub const ALL: [Op; 15] = [
         Op::Nothing,
         Op::Mutex,
         Op::Array,
+        Op::RwLock,
         Op::Value,
         Op::Make,
         Op::Take,

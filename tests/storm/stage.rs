@@ -3,7 +3,8 @@
 use crate::ledger::Ledger;
 use crate::twice::TWICE;
 use commonhold::{
-    Array, Atomics, Condvar, Event, Mutex, Once, Queue, ReentrantMutex, Result, Segment, Value,
+    Array, Atomics, Condvar, Event, Mutex, Once, Queue, ReentrantMutex, Result, RwLock, Segment,
+    Value,
 };
 use std::sync::atomic::AtomicU64;
 
@@ -23,6 +24,7 @@ pub struct Stage {
     pub ledger: Ledger,
     pub mutex: Mutex<[u64; TALLY]>,
     pub array: Array<u64>,
+    pub table: RwLock<[u64; TALLY]>,
     pub value: Value<Wide>,
     /// Made and taken, one piece at a time.
     pub shop: Mutex<[u64; SHOP]>,
@@ -54,6 +56,7 @@ impl Stage {
             ledger: Ledger::create(&seg)?,
             mutex: Mutex::create(&seg, "mutex", [0; TALLY])?,
             array: Array::create(&seg, "array", ARRAY, 0)?,
+            table: RwLock::create(&seg, "table", [0; TALLY])?,
             value: Value::create(&seg, "value", [0; 48])?,
             shop: Mutex::create(&seg, "shop", [0; SHOP])?,
             made: Condvar::create(&seg, "made")?,
@@ -81,6 +84,7 @@ impl Stage {
             ledger: Ledger::open(&seg)?,
             mutex: Mutex::open(&seg, "mutex")?,
             array: Array::open(&seg, "array")?,
+            table: RwLock::open(&seg, "table")?,
             value: Value::open(&seg, "value")?,
             shop: Mutex::open(&seg, "shop")?,
             made: Condvar::open(&seg, "made")?,
