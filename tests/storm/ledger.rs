@@ -21,10 +21,12 @@ pub enum Op {
     Receive,
     Attach,
     Object,
+    Permit,
+    Pass,
 }
 
 impl Op {
-    pub const ALL: [Op; 12] = [
+    pub const ALL: [Op; 14] = [
         Op::Nothing,
         Op::Mutex,
         Op::Array,
@@ -37,6 +39,8 @@ impl Op {
         Op::Receive,
         Op::Attach,
         Op::Object,
+        Op::Permit,
+        Op::Pass,
     ];
 }
 

@@ -1,7 +1,11 @@
 //! The stage: one segment with every primitive in it.
 
 use crate::ledger::Ledger;
-use commonhold::{Array, Condvar, Mutex, Queue, Result, Segment, Value};
+use crate::permits::{PARTIES, SEATS};
+use commonhold::{
+    Array, Atomics, Barrier, Condvar, Mutex, Queue, Result, Segment, Semaphore, Value,
+};
+use std::sync::atomic::AtomicU64;
 
 /// What a lock protects: its holder's name, some counters, and as many copies of them, changed later.
 pub const TALLY: usize = 3;
@@ -27,6 +31,14 @@ pub struct Stage {
     /// Never struck.
     pub gong: Value<u64>,
     pub queue: Queue<Item>,
+    pub permits: Semaphore,
+    /// Who sits in each.
+    pub seats: Atomics<AtomicU64>,
+    /// How many times somebody sat.
+    pub sat: Atomics<AtomicU64>,
+    pub gate: Barrier,
+    /// How many times somebody passed the gate, following and leading.
+    pub passed: Atomics<AtomicU64>,
     pub seg: Segment,
 }
 
@@ -44,6 +56,11 @@ impl Stage {
             bell: Value::create(&seg, "bell", [0; 3])?,
             gong: Value::create(&seg, "gong", 0)?,
             queue: Queue::create(&seg, "queue", CAPACITY)?,
+            permits: Semaphore::create(&seg, "permits", SEATS)?,
+            seats: Atomics::create(&seg, "seats", SEATS)?,
+            sat: Atomics::create(&seg, "sat", 1)?,
+            gate: Barrier::create(&seg, "gate", PARTIES)?,
+            passed: Atomics::create(&seg, "passed", 2)?,
             seg,
         })
     }
@@ -61,6 +78,11 @@ impl Stage {
             bell: Value::open(&seg, "bell")?,
             gong: Value::open(&seg, "gong")?,
             queue: Queue::open(&seg, "queue")?,
+            permits: Semaphore::open(&seg, "permits")?,
+            seats: Atomics::open(&seg, "seats")?,
+            sat: Atomics::open(&seg, "sat")?,
+            gate: Barrier::open(&seg, "gate")?,
+            passed: Atomics::open(&seg, "passed")?,
             seg,
         })
     }

@@ -144,12 +144,15 @@ impl<'a> Worker<'a> {
             Part::Receives => self.receive_for_ever(),
             Part::Locks => loop {
                 self.lock_step();
+                self.sit();
             },
             Part::Makes => loop {
                 self.make();
+                self.pass();
             },
             Part::Takes => loop {
                 self.take();
+                self.pass();
             },
             Part::RingsEven => loop {
                 self.ring(0);
@@ -160,6 +163,7 @@ impl<'a> Worker<'a> {
             Part::Watches => self.watch_for_ever(),
             Part::Visits => loop {
                 self.visit();
+                self.sit();
             },
             Part::Sleeps => {
                 let gong = self.stage.gong.wait_until(|struck| *struck != 0);
@@ -240,6 +244,7 @@ impl<'a> Worker<'a> {
             // SAFETY: as above. If the parent died before the child could ask to die with it, it ends here.
             if unsafe { libc::getppid() } == parent {
                 child.lock_step();
+                child.sit();
                 child.look();
                 child.lock_step();
             }
