@@ -3,7 +3,9 @@
 use super::{Fate, call, call_until, explore, explore_under, id};
 use crate::error::{Error, Result};
 use crate::raw::Call;
+use crate::raw::MemberId;
 use crate::raw::barrier::{Arrivals, RawBarrier};
+use crate::sys::atomic::Ordering::Relaxed;
 use crate::sys::deadline::Deadline;
 use crate::sys::model::{self, Oracle, Sleep};
 use loom::cell::UnsafeCell;
@@ -161,6 +163,51 @@ fn one_that_was_seen_to_have_arrived_breaks_the_phase_without_a_deadline() {
 fn other_lives() -> bool {
     use crate::raw::Membership;
     Oracle.is_alive(id(1))
+}
+
+#[test]
+fn the_last_that_dies_over_the_release_strands_nobody() {
+    explore(&[1], 2, |fate: Fate| {
+        let g = Gate::of(2);
+        let last = {
+            let g = g.clone();
+            thread::spawn(move || {
+                while g.raw.waiting() == 0 && !g.raw.is_broken() {
+                    thread::yield_now();
+                }
+                let got = fate.live(1, || g.wait(&call(1)));
+                let word = g.raw.lock.word.load(Relaxed);
+                if got.is_none() && MemberId::from_bits(word) != Some(id(1)) {
+                    // It did not come as far as to the lock, so nobody knows that it was coming.
+                    model::pass_time();
+                }
+                got.map(outcome)
+            })
+        };
+        let mine = outcome(g.wait(&call_until(0, Deadline::SOON)));
+        match last.join().unwrap() {
+            Some(last) => assert_eq!((mine, last), ("follows", "leads")),
+            None => assert!(matches!(mine, "follows" | "broken" | "late")),
+        }
+    });
+}
+
+#[test]
+fn a_death_in_a_former_phase_is_forgotten() {
+    explore(&[], 2, |_| {
+        let g = Gate::of(2);
+        // It arrives, breaks the phase because its time is up, and dies.
+        assert_eq!(outcome(g.wait(&call_until(1, Deadline::PASSED))), "late");
+        model::bury(id(1));
+        g.reset(0);
+        let other = {
+            let g = g.clone();
+            thread::spawn(move || outcome(g.wait(&call(2))))
+        };
+        let mine = outcome(g.wait(&call(0)));
+        let pair = (mine, other.join().unwrap());
+        assert!(matches!(pair, ("leads", "follows") | ("follows", "leads")));
+    });
 }
 
 #[test]
