@@ -24,10 +24,12 @@ pub enum Op {
     Object,
     Reenter,
     Once,
+    Permit,
+    Pass,
 }
 
 impl Op {
-    pub const ALL: [Op; 15] = [
+    pub const ALL: [Op; 17] = [
         Op::Nothing,
         Op::Mutex,
         Op::Array,
@@ -43,6 +45,8 @@ impl Op {
         Op::Object,
         Op::Reenter,
         Op::Once,
+        Op::Permit,
+        Op::Pass,
     ];
 }
 
