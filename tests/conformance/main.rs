@@ -53,6 +53,14 @@ suite!(finding {
     condvar = Condvars<Mutex<u64>>,
     value = Value<u64>,
     queue = Queue<u64>,
+    #[cfg(feature = "raw-sync")]
+    os_mutex = OsMutex,
+    #[cfg(feature = "raw-sync")]
+    os_rwlock = OsRwLock,
+    #[cfg(feature = "raw-sync")]
+    os_event = OsEvent,
+    #[cfg(feature = "raw-sync")]
+    os_auto_event = OsAutoEvent,
 });
 
 suite!(exclusion {
@@ -70,6 +78,10 @@ suite!(exclusion {
 } for {
     mutex = Mutex<u64>,
     array = Array<u64>,
+    #[cfg(feature = "raw-sync")]
+    os_mutex = OsMutex,
+    #[cfg(feature = "raw-sync")]
+    os_rwlock = OsRwLock,
 } with child);
 
 suite!(waits {
@@ -90,6 +102,16 @@ suite!(waits {
     value = Value<u64>,
     receiving = Receiving<Queue<u64>>,
     sending = Sending<Queue<u64>>,
+    #[cfg(feature = "raw-sync")]
+    os_mutex = OsMutex,
+    #[cfg(feature = "raw-sync")]
+    os_rwlock = OsRwLock,
+    #[cfg(feature = "raw-sync")]
+    os_rwlock_read = OsReading,
+    #[cfg(feature = "raw-sync")]
+    os_event = OsEvent,
+    #[cfg(feature = "raw-sync")]
+    os_auto_event = OsAutoEvent,
 } with child);
 
 suite!(crowds {
@@ -102,6 +124,16 @@ suite!(crowds {
     value = Value<u64>,
     receiving = Receiving<Queue<u64>>,
     sending = Sending<Queue<u64>>,
+    #[cfg(feature = "raw-sync")]
+    os_mutex = OsMutex,
+    #[cfg(feature = "raw-sync")]
+    os_rwlock = OsRwLock,
+    #[cfg(feature = "raw-sync")]
+    os_rwlock_read = OsReading,
+    #[cfg(feature = "raw-sync")]
+    os_event = OsEvent,
+    #[cfg(feature = "raw-sync")]
+    os_auto_event = OsAutoEvent,
 });
 
 suite!(nudges {
@@ -140,6 +172,45 @@ suite!(queues {
     queue = Queue<u64>,
 } with child);
 
+suite!(rwlocks {
+    readers_of_threads_and_processes_read_at_once,
+    while_one_reads_nobody_writes,
+    while_one_writes_nobody_reads,
+    readers_see_no_half_of_what_threads_and_processes_write,
+    a_reader_that_panics_poisons_nothing,
+    a_writer_that_panics_poisons_it_for_readers_too,
+} for {
+    #[cfg(feature = "raw-sync")]
+    os_rwlock = OsRwLock,
+} with child);
+
+suite!(events {
+    it_is_clear_until_it_is_set,
+    a_wait_for_one_that_is_set_returns_at_once,
+    two_processes_wake_each_other,
+} for {
+    #[cfg(feature = "raw-sync")]
+    os_event = OsEvent,
+    #[cfg(feature = "raw-sync")]
+    os_auto_event = OsAutoEvent,
+} with child);
+
+suite!(manual_events {
+    one_that_stays_set_lets_all_through,
+    those_that_wait_go_on_even_if_it_is_cleared_at_once,
+} for {
+    #[cfg(feature = "raw-sync")]
+    os_event = OsEvent,
+});
+
+suite!(automatic_events {
+    each_set_lets_one_through,
+    two_sets_before_anybody_waits_let_one_through,
+} for {
+    #[cfg(feature = "raw-sync")]
+    os_event = OsAutoEvent,
+});
+
 suite!(death_of_a_holder {
     a_killed_holder_poisons_it_until_somebody_recovers,
     a_killed_waiter_leaves_nothing_behind,
@@ -167,6 +238,8 @@ fn conform(args: &[String]) {
     match args[0].as_str() {
         "exclusion" => exclusion::child(adapter, rest),
         "waits" => waits::child(adapter, rest),
+        "events" => events::child(adapter, rest),
+        "rwlocks" => rwlocks::child(adapter, rest),
         "condvars" => condvars::child(adapter, rest),
         "queues" => queues::child(adapter, rest),
         "death_of_a_holder" => death_of_a_holder::child(adapter, rest),

@@ -104,8 +104,7 @@ impl<A: Object> Own<A> {
 
 /// In a child of [`Own::child`]: the object in the home of that name.
 pub(crate) fn theirs<A: Object>(home: &str) -> A {
-    let home = A::Home::open(home).unwrap();
-    A::open(&home, "it").unwrap()
+    A::open(&A::Home::open(home).unwrap(), "it").unwrap()
 }
 
 /// A thread at work, which may wait for ever: then the test fails, and the thread is left behind.
@@ -134,10 +133,12 @@ impl<R: Send + 'static> Working<R> {
 
     /// Returns once it sleeps in the kernel, in its wait.
     pub(crate) fn sleeps(self) -> Self {
-        eventually(LIMIT, "a thread that waits sleeps", || {
-            sleeps(std::process::id(), self.thread)
-        });
+        eventually(LIMIT, "a thread that waits sleeps", || self.is_asleep());
         self
+    }
+
+    pub(crate) fn is_asleep(&self) -> bool {
+        sleeps(std::process::id(), self.thread)
     }
 
     /// Interrupts what it does with a signal, if it has not ended.

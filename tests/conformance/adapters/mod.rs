@@ -1,12 +1,18 @@
 //! How each primitive does what the bodies ask for, a file a kind.
 
 mod condvars;
+mod events;
 mod mutexes;
+#[cfg(feature = "raw-sync")]
+mod not_robust;
 mod queues;
+mod rwlocks;
 mod values;
 
 pub(crate) use commonhold::{Array, Mutex, Queue, Value};
 pub(crate) use condvars::Condvars;
+#[cfg(feature = "raw-sync")]
+pub(crate) use not_robust::{OsAutoEvent, OsEvent, OsMutex, OsReading, OsRwLock};
 pub(crate) use queues::{Receiving, Sending};
 
 /// [`Waits`](crate::bodies::Waits) of a lock: what keeps others waiting is a guard.

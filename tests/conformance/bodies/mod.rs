@@ -1,13 +1,17 @@
 //! The bodies, a file a suite. What an adapter must bring stands in front of those that use it.
 
+pub(crate) mod automatic_events;
 pub(crate) mod condvars;
 pub(crate) mod crowds;
 pub(crate) mod death_of_a_holder;
 pub(crate) mod death_of_a_waiter;
+pub(crate) mod events;
 pub(crate) mod exclusion;
 pub(crate) mod finding;
+pub(crate) mod manual_events;
 pub(crate) mod nudges;
 pub(crate) mod queues;
+pub(crate) mod rwlocks;
 pub(crate) mod waits;
 
 use crate::stage::{LONG, Object};
