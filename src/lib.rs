@@ -69,7 +69,10 @@ pub use {
     layout::header::LAYOUT_VERSION,
     queue::{Iter, Queue},
     segment::{Member, Object, Segment, SegmentOptions},
-    sync::{Condvar, Mutex, MutexGuard, WaitTimeoutResult},
+    sync::{
+        Barrier, BarrierWaitResult, Condvar, Event, Mutex, MutexGuard, Once, OnceState, Permit,
+        ReentrantMutex, ReentrantMutexGuard, Semaphore, WaitTimeoutResult,
+    },
 };
 
 #[cfg(all(feature = "raw-sync", not(commonhold_loom)))]

@@ -1,7 +1,9 @@
 //! The bytes of a real segment stand where `docs/layout.md` says. (That its tables match the types is a unit test,
 //! `src/layout/tests.rs`.)
 
-use commonhold::{Array, Atomics, Queue, Segment, SegmentOptions, Value};
+use commonhold::{
+    Array, Atomics, Event, Once, Queue, ReentrantMutex, Segment, SegmentOptions, Value,
+};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicI16, AtomicU8, AtomicUsize};
@@ -112,6 +114,45 @@ fn values_and_arrays_stand_where_documented() {
     drop(guard);
     assert_eq!(lock(), 0);
     assert_eq!(b.u32(data_at + 128 + 64), u32::from_ne_bytes([1, 0, 2, 0]));
+}
+
+#[test]
+fn events_onces_and_reentrant_mutexes_stand_where_documented() {
+    let seg = SegmentOptions::new().max_objects(3).anonymous().unwrap();
+    let b = Bytes::of(&seg);
+    let data_at = b.u64(at("Geometry", "data_at"));
+    let event = Event::create_auto_reset(&seg, "event").unwrap();
+    let state = || b.u32(data_at + at("RawEvent", "state"));
+    assert_eq!(state(), 0);
+    event.set();
+    assert_eq!(state(), 1);
+    let found = seg.objects().pop().unwrap();
+    assert_eq!((found.type_name.as_str(), found.size), ("AutoReset", 8));
+
+    let once_at = data_at + 128;
+    let once = Once::create(&seg, "once").unwrap();
+    let once_is = || ["lock", "state"].map(|field| b.u32(once_at + at("RawOnce", field)));
+    assert_eq!(once_is(), [0, 0]);
+    // Slot 0, generation 1.
+    let me = 1 << 10;
+    once.call_once(|| assert_eq!(once_is(), [me, 1])).unwrap();
+    assert_eq!(once_is(), [0, 2]);
+
+    let mutex_at = data_at + 256;
+    let mutex = ReentrantMutex::create(&seg, "mutex").unwrap();
+    let field = |name| mutex_at + at("RawReentrant", name);
+    let outer = mutex.lock().unwrap();
+    let inner = mutex.lock().unwrap();
+    assert_eq!([b.u32(field("lock")), b.u32(field("depth"))], [me, 2]);
+    let holder = b.u64(field("holder"));
+    assert_eq!(holder >> 34, u64::from(me));
+    assert_ne!(holder & ((1 << 34) - 1), 0);
+    drop((outer, inner));
+    assert_eq!(
+        [b.u64(field("lock")), b.u64(field("holder"))],
+        [0, 0],
+        "lock and depth, holder"
+    );
 }
 
 /// Processes that share a segment need not be built by one compiler, and newer ones say `Atomic<u8>`.

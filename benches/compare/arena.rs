@@ -2,7 +2,8 @@
 
 use crate::locks::{PthreadCell, PthreadCond, RawSyncRoom};
 use crate::machine;
-use commonhold::{Condvar, Mutex, Queue, Segment, Value};
+use crate::meeting::{PthreadBarrier, RawSyncEventRoom, Sem};
+use commonhold::{Barrier, Condvar, Event, Mutex, Queue, Segment, Semaphore, Value};
 use memmap2::MmapRaw;
 use std::fs::File;
 use std::ops::Deref;
@@ -32,6 +33,12 @@ pub(crate) struct Plain {
     pub(crate) robust: Line<PthreadCell>,
     pub(crate) raw_sync: Line<RawSyncRoom>,
     pub(crate) cond: Line<PthreadCond>,
+    /// There and back.
+    pub(crate) sems: [Line<Sem>; 2],
+    pub(crate) raw_sync_events: [Line<RawSyncEventRoom>; 2],
+    /// With one permit.
+    pub(crate) sem: Line<Sem>,
+    pub(crate) barrier: Line<PthreadBarrier>,
 }
 
 /// The objects in the segment.
@@ -42,6 +49,12 @@ pub(crate) struct Objects {
     pub(crate) wide: Value<Cell>,
     pub(crate) narrow_queue: Queue<u64>,
     pub(crate) wide_queue: Queue<Cell>,
+    /// There and back.
+    pub(crate) events: [Event; 2],
+    pub(crate) handed: [Semaphore; 2],
+    /// With one permit.
+    pub(crate) semaphore: Semaphore,
+    pub(crate) barrier: Barrier,
 }
 
 /// All of it, as one party sees it.
@@ -66,6 +79,16 @@ impl Arena {
             wide: Value::create(&seg, "wide", [0; 8])?,
             narrow_queue: Queue::create(&seg, "narrow queue", CAPACITY)?,
             wide_queue: Queue::create(&seg, "wide queue", CAPACITY)?,
+            events: [
+                Event::create_auto_reset(&seg, "event there")?,
+                Event::create_auto_reset(&seg, "event back")?,
+            ],
+            handed: [
+                Semaphore::create(&seg, "handed there", 0)?,
+                Semaphore::create(&seg, "handed back", 0)?,
+            ],
+            semaphore: Semaphore::create(&seg, "semaphore", 1)?,
+            barrier: Barrier::create(&seg, "barrier", 2)?,
         };
         // SAFETY: the name is a C string.
         let memory = owned(unsafe { libc::memfd_create(c"bench".as_ptr(), 0) });
@@ -89,6 +112,10 @@ impl Arena {
         arena.robust.0.init(true);
         arena.raw_sync.0.init();
         arena.cond.0.init();
+        arena.sems.iter().for_each(|sem| sem.0.init(0));
+        arena.raw_sync_events.iter().for_each(|e| e.0.init());
+        arena.sem.0.init(1);
+        arena.barrier.0.init();
         Ok(arena)
     }
 
@@ -107,6 +134,16 @@ impl Arena {
                 wide: Value::open(&seg, "wide")?,
                 narrow_queue: Queue::open(&seg, "narrow queue")?,
                 wide_queue: Queue::open(&seg, "wide queue")?,
+                events: [
+                    Event::open(&seg, "event there")?,
+                    Event::open(&seg, "event back")?,
+                ],
+                handed: [
+                    Semaphore::open(&seg, "handed there")?,
+                    Semaphore::open(&seg, "handed back")?,
+                ],
+                semaphore: Semaphore::open(&seg, "semaphore")?,
+                barrier: Barrier::open(&seg, "barrier")?,
             },
             read_end: Some(owned(read_end).into()),
             write_end: None,

@@ -4,6 +4,7 @@ use crate::arena::Cell;
 use crate::context::{Context, each, job};
 use crate::job::{Verb, Who};
 use crate::locks::{Lock, STD_COND, with_lock};
+use crate::meeting::Turn;
 use crate::{machine, segments};
 use std::hint::black_box;
 use std::time::Duration;
@@ -45,7 +46,7 @@ pub(crate) fn all(cx: &Context) -> Vec<Figure<'_>> {
     all.extend(contended(cx));
     all.extend(values(cx));
     all.extend(queues(cx));
-    all.extend([notify(cx)]);
+    all.extend([notify(cx), permit(cx), hand_over(cx), crossing(cx)]);
     all.extend(attaching(cx));
     all
 }
@@ -234,6 +235,63 @@ fn notify(cx: &Context) -> Figure<'_> {
             }),
         ],
         goals: &[("commonhold", 4.0)],
+    }
+}
+
+fn permit(cx: &Context) -> Figure<'_> {
+    let (arena, solo) = (&cx.arena, cx.options.solo());
+    Figure {
+        name: "acquire + release a permit, uncontended",
+        unit: "ns",
+        better: Better::Less,
+        contestants: vec![
+            contestant("commonhold", move || {
+                each(solo, || drop(black_box(&arena.objects.semaphore).acquire()))
+            }),
+            contestant("sem_t", move || {
+                let sem = black_box(&arena.sem.0);
+                each(solo, || {
+                    sem.take();
+                    sem.give();
+                })
+            }),
+        ],
+        goals: &[],
+    }
+}
+
+/// Both parties run, and wait for nothing but each other.
+fn hand_over(cx: &Context) -> Figure<'_> {
+    let one = |who: Who| contestant(who.name(), move || cx.pair(job(Verb::HandOver, who, 0, 0)));
+    Figure {
+        name: "hand-over by an event, peer running",
+        unit: "ns",
+        better: Better::Less,
+        contestants: [
+            Who::Commonhold,
+            Who::Permits,
+            Who::Std,
+            Who::Sem,
+            Who::RawSync,
+        ]
+        .into_iter()
+        .map(one)
+        .collect(),
+        goals: &[("commonhold", 160.0)],
+    }
+}
+
+fn crossing(cx: &Context) -> Figure<'_> {
+    let one = |who: Who| contestant(who.name(), move || cx.pair(job(Verb::Cross, who, 0, 0)));
+    Figure {
+        name: "crossing a barrier, two parties",
+        unit: "ns",
+        better: Better::Less,
+        contestants: [Who::Commonhold, Who::Std, Who::Pshared]
+            .into_iter()
+            .map(one)
+            .collect(),
+        goals: &[("commonhold", 100.0)],
     }
 }
 

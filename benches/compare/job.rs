@@ -3,8 +3,8 @@
 use crate::arena::{Arena, Cell, Plain};
 use crate::locks::{Lock, with_lock};
 use crate::machine::work;
-use crate::queue;
 use crate::report::quartiles;
+use crate::{meeting, queue};
 use std::hint::black_box;
 use std::str::FromStr;
 use std::sync::atomic::Ordering;
@@ -26,6 +26,10 @@ pub(crate) enum Verb {
     Torn,
     /// Send items of `a` words, `b` at a time. Gives items a second.
     Send,
+    /// Give the other its turn, wait for one's own. Gives ns for a hand-over.
+    HandOver,
+    /// Wait for each other. Gives ns for a crossing.
+    Cross,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +41,9 @@ pub(crate) enum Who {
     RawSync,
     Pipe,
     SyncChannel,
+    /// Ours, where another of ours is [`Commonhold`](Who::Commonhold).
+    Permits,
+    Sem,
 }
 
 impl Who {
@@ -62,6 +69,8 @@ impl Who {
             Who::RawSync => "raw_sync",
             Who::Pipe => "pipe",
             Who::SyncChannel => "std sync_channel",
+            Who::Permits => "by permits",
+            Who::Sem => "sem_t",
         }
     }
 }
@@ -90,12 +99,24 @@ impl FromStr for Job {
             return Err(format!("not four words: {line}"));
         };
         let is = |word: &str, it: &dyn std::fmt::Debug| format!("{it:?}") == word;
-        let verb = [Ping, Contend, Tally, Update, Read, Torn, Send]
-            .into_iter()
-            .find(|v| is(verb, v));
-        let who = [Commonhold, Std, Pshared, Robust, RawSync, Pipe, SyncChannel]
-            .into_iter()
-            .find(|w| is(who, w));
+        let verb = [
+            Ping, Contend, Tally, Update, Read, Torn, Send, HandOver, Cross,
+        ]
+        .into_iter()
+        .find(|v| is(verb, v));
+        let who = [
+            Commonhold,
+            Std,
+            Pshared,
+            Robust,
+            RawSync,
+            Pipe,
+            SyncChannel,
+            Permits,
+            Sem,
+        ]
+        .into_iter()
+        .find(|w| is(who, w));
         match (verb, who, a.parse(), b.parse()) {
             (Some(verb), Some(who), Ok(a), Ok(b)) => Ok(Job { verb, who, a, b }),
             _ => Err(format!("not a job: {line}")),
@@ -146,6 +167,8 @@ pub(crate) fn take_part(arena: &Arena, job: Job, side: Side) -> f64 {
         })
         .rate()),
         (Verb::Torn, _) => torn(arena, side),
+        (Verb::HandOver, who) => meeting::hand_over(arena, who, side),
+        (Verb::Cross, who) => meeting::cross(arena, who, side),
         (Verb::Send, who) => queue::take_part(arena, who, job.a, job.b as usize, side),
     }
 }

@@ -161,7 +161,7 @@ impl PthreadCond {
 }
 
 #[inline]
-fn ok(r: libc::c_int) {
+pub(crate) fn ok(r: libc::c_int) {
     assert_eq!(r, 0, "a pthread call failed");
 }
 

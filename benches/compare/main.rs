@@ -10,6 +10,7 @@ mod figures;
 mod job;
 mod locks;
 mod machine;
+mod meeting;
 mod options;
 mod party;
 mod queue;

@@ -72,14 +72,14 @@ unsafe impl<T: InPlace> Sync for Array<T> {}
 impl<T: InPlace> Array<T> {
     const SHAPE: Shape = Shape::new::<ArrayControl>(Kind::Array, size_of::<T>(), align_of::<T>());
 
-    /// Makes an array of `len` items, all of them `value`.
+    /// Makes an array of `len` items, all of them `value`, in 64 bytes, aligned up to `T`, and those of the items.
     pub fn create(segment: &Segment, name: &str, len: usize, value: T) -> Result<Self> {
         let fill = |at: NonNull<u8>| fill(at.cast::<T>(), std::iter::repeat_n(value, len));
         let placed = Placed::create::<T>(segment, name, Self::SHAPE, len, fill)?;
         Ok(Self::of(placed))
     }
 
-    /// Makes an array that holds a copy of `items`.
+    /// Makes an array that holds a copy of `items`, in as many bytes as [`create`](Self::create).
     pub fn from_slice(segment: &Segment, name: &str, items: &[T]) -> Result<Self> {
         let fill = |at: NonNull<u8>| fill(at.cast::<T>(), items.iter().copied());
         let placed = Placed::create::<T>(segment, name, Self::SHAPE, items.len(), fill)?;

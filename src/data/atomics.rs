@@ -104,7 +104,7 @@ unsafe impl InRegion for NoControl {}
 impl<A: AtomicCell> Atomics<A> {
     const SHAPE: Shape = Shape::new::<NoControl>(Kind::Atomics, size_of::<A>(), align_of::<A>());
 
-    /// Makes `len` atomics, all of them 0.
+    /// Makes `len` atomics, all of them 0, in no more bytes than theirs.
     pub fn create(segment: &Segment, name: &str, len: usize) -> Result<Self> {
         let placed = Placed::create::<A::Named>(segment, name, Self::SHAPE, len, Self::zero(len))?;
         Ok(Self::of(placed))

@@ -77,7 +77,7 @@ impl<T: Plain> Value<T> {
         copy::cell_align::<T>(),
     );
 
-    /// Makes a value.
+    /// Makes a value, in 16 bytes, aligned up to `T`, and twice those of `T` (each rounded up to 8 if more than 4).
     pub fn create(segment: &Segment, name: &str, value: T) -> Result<Self> {
         // SAFETY: two cells' room, aligned, that nobody else knows of yet; copy 0 is current.
         let fill = |at: std::ptr::NonNull<u8>| unsafe { copy::store(at.as_ptr(), &value) };

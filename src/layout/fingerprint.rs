@@ -143,6 +143,10 @@ impl Fingerprint {
         } else {
             String::new()
         };
+        if *kind == Kind::Event {
+            // Of two kinds, told apart by what stands for the type.
+            return format!("{article} {kind} ({type_name})");
+        }
         if !kind.has_items() {
             return format!("{article} {kind}{of}");
         }

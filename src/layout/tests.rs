@@ -5,8 +5,11 @@ use crate::layout::directory::{Entry, Record};
 use crate::layout::header::{Geometry, Shared};
 use crate::layout::members::Slot;
 use crate::raw::condvar::RawCondvar;
+use crate::raw::event::RawEvent;
 use crate::raw::mutex::RawMutex;
+use crate::raw::once::RawOnce;
 use crate::raw::queue::{End, Idle, RawQueue};
+use crate::raw::reentrant::RawReentrant;
 use crate::raw::versioned::RawVersioned;
 
 /// The rows of the table marked `name`: offset, bytes, field.
@@ -112,6 +115,9 @@ fn the_documented_layout_is_the_one_in_the_code() {
     check!(true, RawMutex, word);
     check!(true, ArrayControl, lock, reserved);
     check!(true, RawCondvar, signal);
+    check!(true, RawReentrant, lock, depth, holder);
+    check!(true, RawEvent, state, changed);
+    check!(true, RawOnce, lock, state, completed);
     check!(true, RawQueue, senders, receivers, idle);
     check!(false, End, lock, position, other);
     check!(false, Idle, not_empty, not_full, closed);

@@ -82,7 +82,8 @@ impl<T: Plain> Queue<T> {
     const SHAPE: Shape =
         Shape::new::<RawQueue>(Kind::Queue, copy::cell_size::<T>(), copy::cell_align::<T>());
 
-    /// Makes a queue that holds up to `capacity` items.
+    /// Makes a queue that holds up to `capacity` items, in 384 bytes, and those of an item for each (rounded up to 8 if more than 4, to
+    /// a power of two if less).
     pub fn create(segment: &Segment, name: &str, capacity: usize) -> Result<Self> {
         check_capacity(capacity)?;
         let placed = Placed::create::<T>(segment, name, Self::SHAPE, capacity, |_| {})?;

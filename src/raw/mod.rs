@@ -3,10 +3,16 @@
 //! Each takes a [`Membership`], so that loom and the tests can bring their own oracle of life and death. Each word's
 //! truth table stands beside it, and each machine's loom models in `loom/`.
 
+pub(crate) mod barrier;
 pub(crate) mod condvar;
+pub(crate) mod event;
 pub(crate) mod member;
 pub(crate) mod mutex;
+pub(crate) mod once;
 pub(crate) mod queue;
+pub(crate) mod reentrant;
+pub(crate) mod rwlock;
+pub(crate) mod semaphore;
 pub(crate) mod signal;
 pub(crate) mod tally;
 pub(crate) mod versioned;

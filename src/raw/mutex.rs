@@ -117,6 +117,30 @@ impl RawMutex {
         }
     }
 
+    /// Locks inside another machine's call, for a few stores or a copy. A `try_` form, whose deadline is [`Deadline::PASSED`], waits
+    /// for the holder too, but only for [`TRY_PATIENCE`]: then `Err(WouldBlock)` or `Err(Timeout)`.
+    #[inline]
+    pub(crate) fn lock_inside<M: Membership>(
+        &self,
+        call: &Call<'_, M>,
+        heir: Heir,
+    ) -> Result<Took> {
+        if call.deadline != Deadline::PASSED {
+            return self.lock(call, heir);
+        }
+        match self.try_lock(call.members, call.me, heir) {
+            #[cfg(not(commonhold_loom))]
+            Err(Error::WouldBlock) => self.lock(
+                &Call {
+                    deadline: Deadline::after(TRY_PATIENCE),
+                    ..*call
+                },
+                heir,
+            ),
+            other => other,
+        }
+    }
+
     #[cold]
     fn try_lock_contended<M: Membership>(
         &self,
@@ -150,14 +174,30 @@ impl RawMutex {
         }
     }
 
+    /// As [`unlock`](Self::unlock), and wakes all who sleep: for those that hold it so briefly that each can let the next in.
+    #[cold]
+    pub(crate) fn unlock_all(&self) {
+        self.leave_to_all(Self::FREE);
+    }
+
     /// Unlocks, leaving the state behind the lock in doubt.
     #[cold]
     pub(crate) fn unlock_poisoned(&self) {
+        // All: each of them gets an error, so none would wake the next.
+        self.leave_to_all(POISONED);
+    }
+
+    fn leave_to_all(&self, left: u32) {
         // Release: as in `unlock`.
-        if self.word.swap(POISONED, Ordering::Release) & WAITERS != 0 {
-            // All: each of them gets an error, so none would wake the next.
+        if self.word.swap(left, Ordering::Release) & WAITERS != 0 {
             futex::wake(&self.word, u32::MAX);
         }
+    }
+
+    /// Whether the next to lock would take it from the dead. Asks the kernel.
+    pub(crate) fn is_held_by_the_dead<M: Membership>(&self, members: &M) -> bool {
+        let word = self.word.load(Ordering::Relaxed);
+        !is_free(word) && !owner_is_alive(word, members)
     }
 
     pub(crate) fn is_poisoned(&self) -> bool {
@@ -176,6 +216,18 @@ impl RawMutex {
         call: &Call<'_, M>,
         heir: Heir,
     ) -> Result<Took> {
+        self.lock_unless(call, heir, || Ok(false))
+            .map(|took| took.expect("there is nothing else"))
+    }
+
+    /// Locks, waiting until the call's deadline. Whenever it finds the lock free before it has slept, it tries `instead` first: if
+    /// that succeeds, it is `None`, and not locked.
+    pub(crate) fn lock_unless<M: Membership>(
+        &self,
+        call: &Call<'_, M>,
+        heir: Heir,
+        mut instead: impl FnMut() -> Result<bool>,
+    ) -> Result<Option<Took>> {
         let mut spin = call.spin.begin();
         let mut naps = Naps::new();
         // WAITERS once we have slept: we can't know whether others still do, so the word must go on saying it.
@@ -189,6 +241,10 @@ impl RawMutex {
         let mut lost = 0;
         loop {
             if is_free(word) {
+                if waited == 0 && instead()? {
+                    spin.paid();
+                    return Ok(None);
+                }
                 match self.take_free(word, call.me, waited, heir) {
                     Ok(took) => {
                         if took.is_err() && waited != 0 {
@@ -199,7 +255,7 @@ impl RawMutex {
                         if waited == 0 {
                             spin.paid();
                         }
-                        return took;
+                        return took.map(Some);
                     }
                     Err(now) => {
                         word = now;
@@ -216,7 +272,7 @@ impl RawMutex {
             if asked != word & MemberId::MASK {
                 if !owner_is_alive(word, call.members) {
                     match self.take_from_the_dead(word, call.me, waited, heir) {
-                        Ok(took) => return took,
+                        Ok(took) => return took.map(Some),
                         Err(now) => {
                             word = now;
                             self.lose(&mut lost, waited, call.deadline)?;
@@ -338,12 +394,33 @@ impl RawMutex {
     }
 }
 
+/// How long a `try_` form waits for a lock inside a machine. It is held for the time of a copy, unless its holder is stopped or
+/// preempted.
+#[cfg(not(commonhold_loom))]
+pub(super) const TRY_PATIENCE: Duration = Duration::from_millis(1);
+
+/// Unlocks also when the caller's closure panics, where that leaves nothing in doubt.
+/// In a child that was forked by the closure it is inert: the lock is the parent's.
+pub(super) struct UnlockOnDrop<'a, M: Membership>(
+    pub(super) &'a RawMutex,
+    pub(super) &'a Call<'a, M>,
+);
+
+impl<M: Membership> Drop for UnlockOnDrop<'_, M> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.1.members.is_still(self.1.me) {
+            self.0.unlock();
+        }
+    }
+}
+
 /// How many exchanges a call may lose before it looks whether its time is up. To members that keep the protocol one loses a
 /// few, each to somebody who got on; to a scribbler that changes the word again and again, any number.
-const LOST_AT_ONCE: u32 = 64;
+pub(super) const LOST_AT_ONCE: u32 = 64;
 
 /// The longest run of pauses between two looks at the word.
-const LONGEST_PAUSE: u32 = 32;
+pub(super) const LONGEST_PAUSE: u32 = 32;
 
 fn is_free(word: u32) -> bool {
     word & MemberId::MASK == 0

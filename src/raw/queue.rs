@@ -21,7 +21,6 @@ use super::signal::RawSignal;
 use super::wait::wait_for;
 use crate::error::{Error, Result};
 use crate::sys::atomic::{AtomicU32, AtomicU64, LoadOwn, Ordering, fence_after_rmw};
-use crate::sys::deadline::Deadline;
 
 /// One end: its lock, its position, and its copy of the other end's.
 ///
@@ -55,11 +54,6 @@ pub(crate) struct Idle {
     /// 0: open. Anything else: closed. Stored by a holder of the senders' lock, so that no send is under way.
     pub(crate) closed: AtomicU32,
 }
-
-/// How long a `try_` form waits for others at the same end. They hold its lock for the time of a copy, unless
-/// they are stopped or preempted.
-#[cfg(not(commonhold_loom))]
-const TRY_PATIENCE: std::time::Duration = std::time::Duration::from_millis(1);
 
 impl RawQueue {
     #[cfg(commonhold_loom)]
@@ -299,26 +293,8 @@ impl End {
     #[inline]
     fn lock<M: Membership>(&self, call: &Call<'_, M>) -> Result<Held<'_>> {
         // Whether its last holder died makes no difference: each store it made left a valid state.
-        let _: Took = if call.deadline == Deadline::PASSED {
-            self.try_lock(call)?
-        } else {
-            self.lock.lock(call, Heir::Inherits)?
-        };
+        let _: Took = self.lock.lock_inside(call, Heir::Inherits)?;
         Ok(Held(&self.lock))
-    }
-
-    fn try_lock<M: Membership>(&self, call: &Call<'_, M>) -> Result<Took> {
-        match self.lock.try_lock(call.members, call.me, Heir::Inherits) {
-            #[cfg(not(commonhold_loom))]
-            Err(Error::WouldBlock) => self.lock.lock(
-                &Call {
-                    deadline: Deadline::after(TRY_PATIENCE),
-                    ..*call
-                },
-                Heir::Inherits,
-            ),
-            other => other,
-        }
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) const FIRST_NAP: Nap = Nap::AtMost(Duration::from_millis(20));
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ticket {
     count: u32,
-    deaths: u32,
+    pub(super) deaths: u32,
 }
 
 /// Why a wait ended.

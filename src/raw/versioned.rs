@@ -14,7 +14,7 @@
 //! | after the unlock, before the notify | the new value | the sweep ends the waits |
 
 use super::member::{Call, Membership};
-use super::mutex::{Heir, RawMutex};
+use super::mutex::{Heir, RawMutex, UnlockOnDrop};
 use super::signal::RawSignal;
 use crate::error::Result;
 use crate::sys::atomic::{AtomicU64, LoadOwn, Ordering, fence, fence_after_rmw};
@@ -117,6 +117,7 @@ impl RawVersioned {
         write: impl FnOnce(usize, usize) -> Result<R>,
     ) -> Result<R> {
         self.writer.lock(call, Heir::Inherits)?;
+        // Also if `write` panics: nothing is published then, so nothing is in doubt.
         let unlock = UnlockOnDrop(&self.writer, call);
         let version = self.version.load_own();
         // Pairs with the fence in `try_read`: the version is published before the spare is touched.
@@ -131,19 +132,6 @@ impl RawVersioned {
         fence_after_rmw();
         self.changed.notify(u32::MAX);
         Ok(result)
-    }
-}
-
-/// Unlocks also when the caller's closure panics: nothing was published, so nothing is in doubt.
-/// In a child that was forked by the closure it is inert: the lock is the parent's.
-struct UnlockOnDrop<'a, M: Membership>(&'a RawMutex, &'a Call<'a, M>);
-
-impl<M: Membership> Drop for UnlockOnDrop<'_, M> {
-    #[inline]
-    fn drop(&mut self) {
-        if self.1.members.is_still(self.1.me) {
-            self.0.unlock();
-        }
     }
 }
 

@@ -13,9 +13,40 @@ pub(crate) enum Look {
     AskingAfterOwners,
 }
 
+/// How a wait spins before it sleeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    /// Looks away for long: one of many items is waited for, and the other side is to get ahead.
+    Aside,
+    /// Looks again and again: what is waited for comes once, and is wanted at once.
+    Closely,
+}
+
 /// Tries `attempt` until it is `Ok(true)`; in between waits for `signal`, or until `worth_it` says that an attempt may succeed.
 #[inline]
 pub(crate) fn wait_for<M: Membership>(
+    call: &Call<'_, M>,
+    signal: &RawSignal,
+    attempt: impl FnMut(Look) -> Result<bool>,
+    worth_it: impl Fn() -> bool,
+) -> Result<()> {
+    wait_at(Pace::Aside, call, signal, attempt, worth_it)
+}
+
+/// As [`wait_for`], for what is not one of many items: it is seen as soon as it is there.
+#[inline]
+pub(crate) fn wait_closely_for<M: Membership>(
+    call: &Call<'_, M>,
+    signal: &RawSignal,
+    attempt: impl FnMut(Look) -> Result<bool>,
+    worth_it: impl Fn() -> bool,
+) -> Result<()> {
+    wait_at(Pace::Closely, call, signal, attempt, worth_it)
+}
+
+#[inline]
+fn wait_at<M: Membership>(
+    pace: Pace,
     call: &Call<'_, M>,
     signal: &RawSignal,
     mut attempt: impl FnMut(Look) -> Result<bool>,
@@ -25,7 +56,7 @@ pub(crate) fn wait_for<M: Membership>(
         return Ok(());
     }
     let mut notified = false;
-    let result = wait_slowly(call, signal, &mut attempt, &worth_it, &mut notified);
+    let result = wait_slowly(pace, call, signal, &mut attempt, &worth_it, &mut notified);
     if matches!(result, Err(Error::Timeout)) && notified && worth_it() {
         // A wake-up chose us, and we go away without having used it: pass it on.
         signal.notify(1);
@@ -35,6 +66,7 @@ pub(crate) fn wait_for<M: Membership>(
 
 #[cold]
 fn wait_slowly<M: Membership>(
+    pace: Pace,
     call: &Call<'_, M>,
     signal: &RawSignal,
     attempt: &mut dyn FnMut(Look) -> Result<bool>,
@@ -44,9 +76,15 @@ fn wait_slowly<M: Membership>(
     let mut spin = call.spin.begin();
     let mut slept = false;
     let mut nap = FIRST_NAP;
+    let mut asked = None;
     loop {
         // Not even the first look without a pause: the two sides would take turns over each item, many times slower.
-        while !slept && spin.look_away() {
+        while !slept
+            && match pace {
+                Pace::Aside => spin.look_away(),
+                Pace::Closely => spin.pause(CLOSE_LOOK),
+            }
+        {
             if worth_it() && attempt(Look::AtOnce)? {
                 spin.paid();
                 return Ok(());
@@ -66,15 +104,17 @@ fn wait_slowly<M: Membership>(
             }
             continue;
         }
-        let look = match signal.wait(&ticket, call, nap) {
-            Ended::Notified => {
-                *notified = true;
-                Look::AtOnce
+        // Once the first nap was in vain, and again for each death that was found; after the registration, so that the next one ends
+        // the wait.
+        if nap == Nap::UntilDeath && asked != Some(ticket.deaths) {
+            asked = Some(ticket.deaths);
+            if attempt(Look::AskingAfterOwners)? {
+                return Ok(());
             }
-            Ended::Death | Ended::Bound => {
-                nap = Nap::UntilDeath;
-                Look::AskingAfterOwners
-            }
+        }
+        match signal.wait(&ticket, call, nap) {
+            Ended::Notified => *notified = true,
+            Ended::Death | Ended::Bound => nap = Nap::UntilDeath,
             // A notifier may have died before it notified: look once more.
             Ended::TimedOut => {
                 return if attempt(Look::AskingAfterOwners)? {
@@ -84,8 +124,8 @@ fn wait_slowly<M: Membership>(
                 };
             }
             Ended::Lost => return Err(Error::Corrupt),
-        };
-        if attempt(look)? {
+        }
+        if attempt(Look::AtOnce)? {
             return Ok(());
         }
         // A wait that ends by a notify has not looked: and they may come again and again, for nothing.
@@ -94,6 +134,9 @@ fn wait_slowly<M: Membership>(
         }
     }
 }
+
+/// The longest run of pauses between two looks of [`Pace::Closely`].
+const CLOSE_LOOK: u32 = 4;
 
 #[cfg(all(test, not(commonhold_loom)))]
 mod tests {

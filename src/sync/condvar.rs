@@ -84,7 +84,7 @@ impl WaitTimeoutResult {
 impl Condvar {
     const SHAPE: Shape = Shape::new::<RawCondvar>(Kind::Condvar, 0, 1);
 
-    /// Makes a condition variable.
+    /// Makes a condition variable, in 4 bytes.
     pub fn create(segment: &Segment, name: &str) -> Result<Self> {
         let placed = Placed::create::<()>(segment, name, Self::SHAPE, 1, |_| {})?;
         Ok(Condvar { placed })

@@ -1,11 +1,21 @@
 //! The locks that users hold.
 
+mod barrier;
 mod condvar;
+mod event;
 mod guard;
 mod mutex;
+mod once;
+mod reentrant;
+mod semaphore;
 
+pub use barrier::{Barrier, BarrierWaitResult};
 pub use condvar::{Condvar, WaitTimeoutResult};
+pub use event::Event;
 pub use guard::MutexGuard;
 pub use mutex::Mutex;
+pub use once::{Once, OnceState};
+pub use reentrant::{ReentrantMutex, ReentrantMutexGuard};
+pub use semaphore::{Permit, Semaphore};
 
 pub(crate) use guard::Locker;

@@ -84,7 +84,7 @@ unsafe impl<T: InPlace> Sync for Mutex<T> {}
 impl<T: InPlace> Mutex<T> {
     const SHAPE: Shape = Shape::new::<RawMutex>(Kind::Mutex, size_of::<T>(), align_of::<T>());
 
-    /// Makes a mutex that holds `value`.
+    /// Makes a mutex that holds `value`, in 4 bytes, aligned up to `T`, and those of `T`.
     pub fn create(segment: &Segment, name: &str, value: T) -> Result<Self> {
         let placed = Placed::create::<T>(segment, name, Self::SHAPE, 1, |at| {
             // SAFETY: one T's room, aligned, that nobody else knows of yet.

@@ -15,6 +15,15 @@ pub(crate) trait LoadOwn<T> {
 }
 
 #[cfg(not(commonhold_loom))]
+impl LoadOwn<u32> for AtomicU32 {
+    #[inline]
+    fn load_own(&self) -> u32 {
+        // Relaxed: the lock orders the stores.
+        self.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(not(commonhold_loom))]
 impl LoadOwn<u64> for AtomicU64 {
     #[inline]
     fn load_own(&self) -> u64 {

@@ -4,6 +4,7 @@
 //! The futex comes in two kinds, see [`Sleep`]. A death ends every sleep, as the sweep does in the real thing; time passes
 //! when a model calls [`pass_time`].
 
+use crate::raw::signal::FIRST_NAP;
 use crate::raw::{MemberId, Membership, Nap};
 use crate::sys::deadline::Deadline;
 use loom::sync::atomic as real;
@@ -106,14 +107,18 @@ fn point() -> bool {
     });
     if dies {
         SOMEBODY_DIED.store(true, Ordering::Relaxed);
-        let slot = MemberId::from_bits(id).expect("a mortal has an id").slot();
-        // Release: the kernel drops a member's lock after its last instruction.
-        KERNEL.dead.fetch_or(1 << slot, Ordering::Release);
-        KERNEL.deaths.fetch_add(1, Ordering::Release);
+        bury(MemberId::from_bits(id).expect("a mortal has an id"));
         end_sleeps(|_| true, futex::Wake::TimedOut, usize::MAX);
         std::panic::resume_unwind(Box::new(Died));
     }
     !dead
+}
+
+/// The member is dead from here on: one of whom a model only needs what it left.
+pub(crate) fn bury(id: MemberId) {
+    // Release: the kernel drops a member's lock after its last instruction.
+    KERNEL.dead.fetch_or(1 << id.slot(), Ordering::Release);
+    KERNEL.deaths.fetch_add(1, Ordering::Release);
 }
 
 /// Lets every [`Deadline::SOON`] pass.
@@ -166,11 +171,15 @@ impl Membership for Oracle {
         word: &AtomicU32,
         expected: u32,
         deaths: u32,
-        _nap: Nap,
+        nap: Nap,
         deadline: Deadline,
     ) -> futex::Wake {
         if !point() {
             return futex::Wake::Again;
+        }
+        // Whoever died before the sleeper registered is found when its first nap runs out.
+        if nap == FIRST_NAP && self.deaths() != 0 {
+            return futex::Wake::TimedOut;
         }
         if !SLEEPS.load(Ordering::Relaxed) {
             loom::thread::yield_now();
@@ -302,17 +311,17 @@ macro_rules! atomic {
                 }
             }
         }
-    };
-}
 
-impl super::atomic::LoadOwn<u64> for AtomicU64 {
-    fn load_own(&self) -> u64 {
-        if !point() {
-            return 0;
+        impl super::atomic::LoadOwn<$int> for $name {
+            fn load_own(&self) -> $int {
+                if !point() {
+                    return 0;
+                }
+                // SAFETY: loom fails the model if any store is not ordered with this.
+                unsafe { self.cell.unsync_load() }
+            }
         }
-        // SAFETY: loom fails the model if any store is not ordered with this.
-        unsafe { self.cell.unsync_load() }
-    }
+    };
 }
 
 atomic!(AtomicU32, u32);

@@ -1,9 +1,15 @@
 //! Loom models of the raw machines, each run under both modelled futexes, without a death and with one member dying before
 //! any one of its atomic accesses. The points of death are counted by running, so a new access is a new point.
 
+mod barrier;
 mod condvar;
+mod event;
 mod mutex;
+mod once;
 mod queue;
+mod reentrant;
+mod rwlock;
+mod semaphore;
 mod versioned;
 
 use super::{Call, MemberId};

@@ -1,0 +1,432 @@
+//! The barrier: parties wait until all have arrived.
+//!
+//! Arrivals are made under a lock; a phase ends by one exchange of the phase word, by the last to arrive, or without the lock by
+//! whoever breaks it. What is written of an arrival bears the number of its phase, so that one exchange empties the barrier.
+//! Fairness: if there are more threads than parties, whichever come first make up the phase.
+//!
+//! # Points of death
+//!
+//! | a member dies | the others see | who mends it |
+//! |---|---|---|
+//! | arriving, before its arrival is stored | nothing: who has not arrived is not known | – |
+//! | the same, holding the lock while others wait | a broken barrier | the next to arrive or to reset, or a waiter: the heir of the lock |
+//! | arrived, before the phase ended | a broken barrier, once a waiter has found out | a waiter, or the next member in its slot |
+//! | arriving as the last, before / after the exchange of `phase` | as arrived / all are released | the same / the sweep ends the waits |
+//! | resetting, before / after the exchange of `phase` | nothing, or as the second line / the barrier is whole | the heir of the lock counts the arrivals anew |
+//! | breaking, before / after the exchange of `phase` | nothing / a broken barrier | the sweep ends the waits |
+
+use super::member::{Call, MemberId, Membership, Nap};
+use super::mutex::{Heir, LOST_AT_ONCE, RawMutex, Took};
+use super::signal::{Ended, FIRST_NAP, RawSignal};
+use crate::error::{Error, Result};
+use crate::sys::atomic::{AtomicU32, AtomicU64, Ordering, fence_after_rmw};
+
+/// All zero is a whole barrier at which nobody has arrived. All that a crossing touches is on one line.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct RawBarrier {
+    pub(crate) lock: RawMutex,
+    /// A phase has ended.
+    pub(crate) moved: RawSignal,
+    /// The arrivals in the current phase, or, where it is broken, anything. Stored only by holders of `lock`.
+    pub(crate) arrived: AtomicU32,
+    pub(crate) reserved: u32,
+    /// See [`Phase`].
+    pub(crate) phase: AtomicU64,
+}
+
+/// The phase word.
+///
+/// | number (32..64) | BROKEN (31) | history (0..31) | meaning |
+/// |---|---|---|---|
+/// | n | 0 | h | phase n is under way: parties may arrive |
+/// | n | 1 | h, bit 0 set | phase n - 1 was broken, and phase n begins with a reset: nobody may arrive |
+/// | n | 1 | h, bit 0 not set | left by nobody; the same |
+///
+/// Bit k of the history: phase n - 1 - k was broken; otherwise its parties were released. A waiter that looks more than 31 phases
+/// late finds no word of its own: others made up these phases in its place, or they were broken. It is told that
+/// its phase was broken, which is what it can't do harm with. One that does not look for 2^32 phases, to the number, takes
+/// another phase for its own; its sleep is bounded, so only one that was stopped can.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Phase(u64);
+
+const BROKEN: u64 = 1 << 31;
+const HISTORY: u64 = BROKEN - 1;
+/// Phases whose ends the history tells.
+const REMEMBERED: u32 = 31;
+
+/// How a phase ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Released,
+    Broken,
+}
+
+impl End {
+    /// What its parties are told.
+    fn told(self) -> Result<()> {
+        match self {
+            End::Released => Ok(()),
+            End::Broken => Err(Error::Broken),
+        }
+    }
+}
+
+impl Phase {
+    fn number(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    fn is_broken(self) -> bool {
+        self.0 & BROKEN != 0
+    }
+
+    /// After the end of this phase.
+    fn next(self, end: End) -> Phase {
+        let number = u64::from(self.number().wrapping_add(1));
+        let history = self.0 << 1 & HISTORY | u64::from(end == End::Broken);
+        Phase(number << 32 | history)
+    }
+
+    fn broken(self) -> Phase {
+        Phase(self.next(End::Broken).0 | BROKEN)
+    }
+
+    /// How the phase of that number ended, if it has.
+    fn end_of(self, number: u32) -> Option<End> {
+        let late = self.number().wrapping_sub(number);
+        match late {
+            0 => None,
+            1..=REMEMBERED if self.0 & 1 << (late - 1) == 0 => Some(End::Released),
+            _ => Some(End::Broken),
+        }
+    }
+}
+
+/// The arrivals of one member slot. On a line of its own: it is written at each arrival.
+#[repr(C, align(64))]
+#[derive(Debug)]
+pub(crate) struct Arrivals {
+    /// Bits 32..64: the phase; bits 0..32: how many threads have arrived in it. It counts nothing in another phase (but in one whose
+    /// number is the same, 2^32 phases later, when it can break a phase for nothing). The store of this is the arrival.
+    pub(crate) count: AtomicU64,
+    /// Who they are: the member's id. Stored before `count`; not changed while `count` is of the current phase.
+    pub(crate) id: AtomicU32,
+    pub(crate) reserved: [u32; 13],
+}
+
+impl RawBarrier {
+    #[cfg(commonhold_loom)]
+    pub(crate) fn new() -> RawBarrier {
+        RawBarrier {
+            lock: RawMutex::new(),
+            moved: RawSignal::new(),
+            arrived: AtomicU32::new(0),
+            reserved: 0,
+            phase: AtomicU64::new(0),
+        }
+    }
+
+    /// Arrives, and waits until the phase ends: `Ok(true)` for the last to arrive. Whoever gets `Err(Timeout)` has broken the
+    /// barrier.
+    #[inline]
+    pub(crate) fn wait<M: Membership>(
+        &self,
+        parties: u32,
+        all: &[Arrivals],
+        call: &Call<'_, M>,
+    ) -> Result<bool> {
+        let leads = match self.arrive(parties, all, call) {
+            Ok(None) => Ok(true),
+            Ok(Some(number)) => self.wait_for_end(number, all, call).map(|()| false),
+            Err(Error::Timeout) => {
+                // Before it arrived, and it will not come any more.
+                self.abort();
+                Err(Error::Timeout)
+            }
+            Err(e) => Err(e),
+        }?;
+        // What was seen in a region that is lost means nothing.
+        if !call.members.is_still(call.me) {
+            return Err(Error::Corrupt);
+        }
+        Ok(leads)
+    }
+
+    /// Makes the barrier whole and empty; those that wait get `Err(Broken)`.
+    pub(crate) fn reset<M: Membership>(&self, all: &[Arrivals], call: &Call<'_, M>) -> Result<()> {
+        let took = self.lock.lock_inside(call, Heir::Inherits)?;
+        let turn = Turn(self);
+        let pending = match took {
+            Took::InOrder => self.arrived.load(Ordering::Relaxed),
+            Took::FromTheDead => count(all, self.load().number()),
+        };
+        let ended = self.exchange(|now| {
+            if now.is_broken() {
+                Some(Phase(now.0 & !BROKEN))
+            } else {
+                (pending != 0).then(|| now.next(End::Broken))
+            }
+        });
+        self.arrived.store(0, Ordering::Relaxed);
+        drop(turn);
+        if ended {
+            self.notify_all();
+        }
+        Ok(())
+    }
+
+    /// Breaks the barrier, unless it is broken: those that wait, and those that come, get `Err(Broken)`.
+    pub(crate) fn abort(&self) {
+        if self.exchange(|now| (!now.is_broken()).then(|| now.broken())) {
+            self.notify_all();
+        }
+    }
+
+    pub(crate) fn is_broken(&self) -> bool {
+        self.load().is_broken()
+    }
+
+    /// How many had arrived in the current phase a moment ago.
+    pub(crate) fn waiting(&self) -> u32 {
+        match self.is_broken() {
+            true => 0,
+            false => self.arrived.load(Ordering::Relaxed),
+        }
+    }
+
+    #[inline]
+    fn load(&self) -> Phase {
+        // Acquire: pairs with the Release of the exchange that ended a phase, so that what the parties did before they arrived is
+        // seen by those that go on. (That the last saw it follows from the lock.)
+        Phase(self.phase.load(Ordering::Acquire))
+    }
+
+    /// Arrives. The number of the phase, or `None` for the last, which has ended it.
+    #[inline]
+    fn arrive<M: Membership>(
+        &self,
+        parties: u32,
+        all: &[Arrivals],
+        call: &Call<'_, M>,
+    ) -> Result<Option<u32>> {
+        if self.is_broken() {
+            return Err(Error::Broken);
+        }
+        let took = self.lock.lock_inside(call, Heir::Inherits)?;
+        let turn = Turn(self);
+        let now = self.load();
+        if now.is_broken() {
+            return Err(Error::Broken);
+        }
+        let number = now.number();
+        let mine = &all[call.me.slot() as usize];
+        if took == Took::FromTheDead && !self.inherit(all, number)
+            || mine.count(number) != 0 && mine.id.load(Ordering::Relaxed) != call.me.bits()
+        {
+            // The dead was a party, or was ending the phase; or one that had our slot before was.
+            // Before the lock is left: who dies in between is inherited from in its turn.
+            self.break_phase(number);
+            return Err(Error::Broken);
+        }
+        // Relaxed, here and below: the lock orders what only its holders store.
+        let arrived = self.arrived.load(Ordering::Relaxed);
+        if arrived >= parties {
+            return Err(Error::Corrupt);
+        }
+        if arrived + 1 == parties {
+            // Release: pairs with the Acquire in `load`; this exchange is the release of all.
+            let released = self.phase.compare_exchange(
+                now.0,
+                now.next(End::Released).0,
+                Ordering::Release,
+                Ordering::Relaxed,
+            );
+            if released.is_err() {
+                return Err(Error::Broken);
+            }
+            self.arrived.store(0, Ordering::Relaxed);
+            drop(turn);
+            self.notify_all();
+            return Ok(None);
+        }
+        let count = mine.count(number).checked_add(1).ok_or(Error::Corrupt)?;
+        mine.id.store(call.me.bits(), Ordering::Relaxed);
+        // Release: pairs with the Acquire in `count`, so that who counts the arrival sees whose it is.
+        mine.count.store(
+            u64::from(number) << 32 | u64::from(count),
+            Ordering::Release,
+        );
+        self.arrived.store(arrived + 1, Ordering::Relaxed);
+        drop(turn);
+        Ok(Some(number))
+    }
+
+    /// For the heir of a holder that died: whether the phase can go on, because nobody has arrived in it.
+    #[cold]
+    fn inherit(&self, all: &[Arrivals], number: u32) -> bool {
+        let pending = count(all, number);
+        self.arrived.store(pending, Ordering::Relaxed);
+        pending == 0
+    }
+
+    #[inline]
+    fn wait_for_end<M: Membership>(
+        &self,
+        number: u32,
+        all: &[Arrivals],
+        call: &Call<'_, M>,
+    ) -> Result<()> {
+        let mut spin = call.spin.begin();
+        while spin.pause(LONGEST_PAUSE) {
+            if let Some(end) = self.load().end_of(number) {
+                spin.paid();
+                return end.told();
+            }
+        }
+        spin.was_in_vain();
+        self.sleep_until_end(number, all, call)
+    }
+
+    #[cold]
+    fn sleep_until_end<M: Membership>(
+        &self,
+        number: u32,
+        all: &[Arrivals],
+        call: &Call<'_, M>,
+    ) -> Result<()> {
+        let mut nap = FIRST_NAP;
+        let mut asked = None;
+        loop {
+            let ticket = self.moved.register(call.members);
+            if let Some(end) = self.load().end_of(number) {
+                return end.told();
+            }
+            // Once, and again after each death that was found: there may be a thousand parties to ask after.
+            if nap == Nap::UntilDeath && asked != Some(ticket.deaths) {
+                asked = Some(ticket.deaths);
+                if self.has_lost_a_party(number, all, call) {
+                    self.break_phase(number);
+                    continue;
+                }
+            }
+            match self.moved.wait(&ticket, call, nap) {
+                // By another phase's end, or for nothing, again and again.
+                Ended::Notified if call.deadline.has_passed() => return self.give_up(number),
+                Ended::Notified => {}
+                Ended::Death | Ended::Bound => nap = Nap::UntilDeath,
+                Ended::TimedOut => return self.give_up(number),
+                Ended::Lost => return Err(Error::Corrupt),
+            }
+        }
+    }
+
+    /// Whether one that had arrived is dead; or one that was arriving, or ending the phase: it holds the lock.
+    fn has_lost_a_party<M: Membership>(
+        &self,
+        number: u32,
+        all: &[Arrivals],
+        call: &Call<'_, M>,
+    ) -> bool {
+        let is_dead = |a: &Arrivals| {
+            a.count(number) != 0
+                && MemberId::from_bits(a.id.load(Ordering::Relaxed))
+                    .is_none_or(|id| id != call.me && !call.members.is_alive(id))
+        };
+        self.lock.is_held_by_the_dead(call.members) || all.iter().any(is_dead)
+    }
+
+    /// The deadline has passed: the phase is broken for the others, unless it has ended.
+    #[cold]
+    fn give_up(&self, number: u32) -> Result<()> {
+        if self.break_phase(number) {
+            return Err(Error::Timeout);
+        }
+        // Still under way only if somebody scribbles.
+        self.load()
+            .end_of(number)
+            .map_or(Err(Error::Timeout), End::told)
+    }
+
+    /// Breaks the phase of that number, if it is still under way. Without the lock: its holder may be stopped.
+    #[cold]
+    fn break_phase(&self, number: u32) -> bool {
+        let broke = self.exchange(|now| {
+            let goes_on = now.number() == number && !now.is_broken();
+            goes_on.then(|| now.broken())
+        });
+        if broke {
+            self.notify_all();
+        }
+        broke
+    }
+
+    /// Changes the phase word to what `next` says, unless that is nothing.
+    fn exchange(&self, next: impl Fn(Phase) -> Option<Phase>) -> bool {
+        let mut now = self.load();
+        // It changes once a phase; to lose so many times in a row takes a scribbler.
+        for _ in 0..LOST_AT_ONCE {
+            let Some(next) = next(now) else {
+                return false;
+            };
+            // Release: as in `arrive`, for those that look at what was done before an abort. Acquire: as in `load`.
+            match self
+                .phase
+                .compare_exchange(now.0, next.0, Ordering::Release, Ordering::Acquire)
+            {
+                Ok(_) => return true,
+                Err(word) => now = Phase(word),
+            }
+        }
+        false
+    }
+
+    /// After an exchange of the phase word.
+    #[inline]
+    fn notify_all(&self) {
+        // The exchange was a read-modify-write. Pairs with the fence in `register`.
+        fence_after_rmw();
+        self.moved.notify(u32::MAX);
+    }
+}
+
+/// The longest run of pauses between two looks at the phase: the last to arrive works on the same line.
+const LONGEST_PAUSE: u32 = 2;
+
+impl Arrivals {
+    #[cfg(commonhold_loom)]
+    pub(crate) fn new() -> Arrivals {
+        Arrivals {
+            count: AtomicU64::new(0),
+            id: AtomicU32::new(0),
+            reserved: [0; 13],
+        }
+    }
+
+    /// How many there are in the phase of that number.
+    #[inline]
+    fn count(&self, number: u32) -> u32 {
+        // Acquire: pairs with the Release in `arrive`.
+        let word = self.count.load(Ordering::Acquire);
+        match (word >> 32) as u32 == number {
+            true => word as u32,
+            false => 0,
+        }
+    }
+}
+
+/// How many have arrived in the phase of that number.
+fn count(all: &[Arrivals], number: u32) -> u32 {
+    all.iter()
+        .fold(0, |sum, a| sum.saturating_add(a.count(number)))
+}
+
+/// Who holds the lock.
+struct Turn<'a>(&'a RawBarrier);
+
+impl Drop for Turn<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.lock.unlock();
+    }
+}

@@ -1,0 +1,295 @@
+//! The semaphore: a number of permits, and for each member how many of them it holds.
+//!
+//! What is true are `total` and the tallies; `available` is their difference, kept so that nobody has to add up. They change under
+//! a lock, and each change has one store that makes it. The lock inherits itself from the dead: its heir adds up anew.
+//! Fairness: none; a running acquirer may overtake a woken one.
+//!
+//! # Points of death
+//!
+//! | a member dies | the permits | who mends it |
+//! |---|---|---|
+//! | holding permits | are its own until somebody finds out: one who waits, or tries, in vain, or the next member in its slot | that one sets its tally to 0, which gives them back |
+//! | acquiring, before the store of its tally | are as before | the next to lock adds up |
+//! | acquiring, after it | the new one is its own: as above | as above; the next to lock adds up |
+//! | releasing, before the store of its tally | are its own: as above | as above |
+//! | releasing, after it | are as released | the next to lock adds up; the sweep wakes who is to be woken |
+//! | forgetting, before the store of its tally | are its own: as above | as above |
+//! | forgetting, after it and before the store of `total` | as released: the dead one's came back, and it forgot none | the next to lock adds up |
+//! | adding, before / after the store of `total` | are as before / as added | the next to lock adds up; the sweep wakes |
+//! | mending | are returned, one member's after another's, each by one store | the next who waits or tries in vain |
+//!
+//! To forget takes two stores. The tally's is the first: were it `total`'s, the heir of one that died in between might add up
+//! more permits in hands than there are.
+
+use super::member::{Call, MemberId, Membership};
+use super::mutex::{Heir, RawMutex, Took};
+use super::signal::RawSignal;
+use super::tally::{Counted, Tally};
+use super::wait::{Look, wait_for};
+use crate::error::{Error, Result};
+use crate::sys::atomic::{AtomicU64, LoadOwn, Ordering, fence_after_rmw};
+
+/// All zero is a semaphore without permits.
+///
+/// `total` is at least the sum of the tallies; a peer that breaks it causes `Err(Corrupt)`.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct RawSemaphore {
+    pub(crate) lock: RawMutex,
+    /// Permits were given back, or added.
+    pub(crate) released: RawSignal,
+    /// The permits that exist: at most [`MOST`](Self::MOST). Stored only by holders of `lock`.
+    pub(crate) total: AtomicU64,
+    /// `total` less the sum of the tallies, as far as deaths are known. Stored only by holders of `lock`.
+    pub(crate) available: AtomicU64,
+}
+
+/// Who holds the lock. Letting go of it wakes as many as permits have become available.
+struct Turn<'a> {
+    of: &'a RawSemaphore,
+    tallies: &'a [Tally],
+    freed: u64,
+}
+
+impl RawSemaphore {
+    /// Permits that can exist at once: any member's tally can count them.
+    pub(crate) const MOST: u64 = u32::MAX as u64;
+
+    #[cfg(commonhold_loom)]
+    pub(crate) fn new(permits: u64) -> RawSemaphore {
+        RawSemaphore {
+            lock: RawMutex::new(),
+            released: RawSignal::new(),
+            total: AtomicU64::new(permits),
+            available: AtomicU64::new(permits),
+        }
+    }
+
+    /// Takes a permit, waiting for one until the deadline.
+    #[inline]
+    pub(crate) fn acquire<M: Membership>(
+        &self,
+        tallies: &[Tally],
+        call: &Call<'_, M>,
+    ) -> Result<()> {
+        wait_for(
+            call,
+            &self.released,
+            |look| self.acquire_now(tallies, call, look),
+            || self.available() != 0,
+        )
+    }
+
+    /// As [`acquire`](Self::acquire), at once: `Err(WouldBlock)` if there is none. Asks the kernel after those who hold them, so
+    /// that one who only ever tries finds out about a death too.
+    #[inline]
+    pub(crate) fn try_acquire<M: Membership>(
+        &self,
+        tallies: &[Tally],
+        call: &Call<'_, M>,
+    ) -> Result<()> {
+        match self.acquire_now(tallies, call, Look::AskingAfterOwners) {
+            Ok(true) => Ok(()),
+            Ok(false) | Err(Error::Timeout) => Err(Error::WouldBlock),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// One attempt.
+    #[inline]
+    fn acquire_now<M: Membership>(
+        &self,
+        tallies: &[Tally],
+        call: &Call<'_, M>,
+        look: Look,
+    ) -> Result<bool> {
+        let mut turn = self.turn(tallies, call)?;
+        if turn.take(call.me)? {
+            return Ok(true);
+        }
+        if look == Look::AtOnce {
+            return Ok(false);
+        }
+        // Without the lock: many may wait, and ask, at once.
+        drop(turn);
+        let dead = |t: &Tally| {
+            // Relaxed, and no claim is made on it: it is looked at again under the lock.
+            let counted = t.load(Ordering::Relaxed);
+            counted.count != 0 && !counted.stand(call.members)
+        };
+        if !tallies.iter().any(dead) {
+            return Ok(false);
+        }
+        turn = self.turn(tallies, call)?;
+        turn.take_back_from_the_dead(call.members)?;
+        turn.take(call.me)
+    }
+
+    /// Gives one of the caller's permits back.
+    #[inline]
+    pub(crate) fn release<M: Membership>(
+        &self,
+        tallies: &[Tally],
+        call: &Call<'_, M>,
+    ) -> Result<()> {
+        let mut turn = self.turn(tallies, call)?;
+        turn.let_go(call.me)?;
+        turn.make_available(1)
+    }
+
+    /// Makes one of the caller's permits cease to exist.
+    pub(crate) fn forget<M: Membership>(
+        &self,
+        tallies: &[Tally],
+        call: &Call<'_, M>,
+    ) -> Result<()> {
+        let turn = self.turn(tallies, call)?;
+        let total = self.total.load_own().checked_sub(1).ok_or(Error::Corrupt)?;
+        turn.let_go(call.me)?;
+        // Relaxed, here and below: the lock orders what only its holders store.
+        self.total.store(total, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Makes `count` more permits.
+    pub(crate) fn add<M: Membership>(
+        &self,
+        tallies: &[Tally],
+        call: &Call<'_, M>,
+        count: u64,
+    ) -> Result<()> {
+        let mut turn = self.turn(tallies, call)?;
+        let total = self.total.load_own().saturating_add(count);
+        if total > Self::MOST {
+            return Err(Error::TooLarge {
+                requested: total,
+                limit: Self::MOST,
+            });
+        }
+        self.total.store(total, Ordering::Relaxed);
+        turn.make_available(count)
+    }
+
+    /// How many permits there were to be had a moment ago. Those of the dead count once somebody has found out.
+    #[inline]
+    pub(crate) fn available(&self) -> u64 {
+        self.available.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn turn<'a, M: Membership>(
+        &'a self,
+        tallies: &'a [Tally],
+        call: &Call<'_, M>,
+    ) -> Result<Turn<'a>> {
+        let took = self.lock.lock_inside(call, Heir::Inherits)?;
+        let mut turn = Turn {
+            of: self,
+            tallies,
+            freed: 0,
+        };
+        if took == Took::FromTheDead {
+            turn.add_up()?;
+        }
+        Ok(turn)
+    }
+}
+
+impl Turn<'_> {
+    /// Takes a permit if there is any; those of a dead one that had the member's slot before are there.
+    #[inline]
+    fn take(&mut self, me: MemberId) -> Result<bool> {
+        let tally = &self.tallies[me.slot() as usize];
+        let counted = Counted::of(tally.word.load_own());
+        let (mine, others) = (counted.by(me), held(counted) - counted.by(me));
+        let available = self
+            .of
+            .available
+            .load_own()
+            .checked_add(u64::from(others))
+            .filter(|n| *n <= self.of.total.load_own())
+            .ok_or(Error::Corrupt)?;
+        if available == 0 {
+            return Ok(false);
+        }
+        let mine = mine.checked_add(1).ok_or(Error::Corrupt)?;
+        // This store takes the permit, and gives the dead one's back.
+        tally.word.store(Counted::word(me, mine), Ordering::Relaxed);
+        self.of.available.store(available - 1, Ordering::Relaxed);
+        self.freed += u64::from(others);
+        Ok(true)
+    }
+
+    /// Takes a permit out of the member's hands.
+    #[inline]
+    fn let_go(&self, me: MemberId) -> Result<()> {
+        let tally = &self.tallies[me.slot() as usize];
+        let mine = Counted::of(tally.word.load_own()).by(me);
+        let left = mine.checked_sub(1).ok_or(Error::Corrupt)?;
+        tally.word.store(Counted::word(me, left), Ordering::Relaxed);
+        Ok(())
+    }
+
+    #[inline]
+    fn make_available(&mut self, count: u64) -> Result<()> {
+        let available = self
+            .of
+            .available
+            .load_own()
+            .checked_add(count)
+            .ok_or(Error::Corrupt)?;
+        // Relaxed: a waiter that looks without the lock is told by the signal, see `drop`.
+        self.of.available.store(available, Ordering::Relaxed);
+        self.freed += count;
+        Ok(())
+    }
+
+    #[cold]
+    fn take_back_from_the_dead<M: Membership>(&mut self, members: &M) -> Result<()> {
+        for tally in self.tallies {
+            let counted = Counted::of(tally.word.load_own());
+            if counted.count != 0 && !counted.stand(members) {
+                // This store gives them back.
+                tally.word.store(0, Ordering::Relaxed);
+                self.make_available(u64::from(held(counted)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// For the heir of a holder that died: it may have changed what is true, and not `available`.
+    #[cold]
+    fn add_up(&mut self) -> Result<()> {
+        let mut available = self.of.total.load_own();
+        for tally in self.tallies {
+            let counted = Counted::of(tally.word.load_own());
+            available = available
+                .checked_sub(u64::from(held(counted)))
+                .ok_or(Error::Corrupt)?;
+        }
+        let before = self.of.available.load_own();
+        self.of.available.store(available, Ordering::Relaxed);
+        // And the dead one told nobody.
+        self.freed += available.saturating_sub(before);
+        Ok(())
+    }
+}
+
+/// How many permits a tally takes out of the pool: those that bear nobody's name are not out.
+fn held(counted: Counted) -> u32 {
+    counted.owner.map_or(0, |_| counted.count)
+}
+
+impl Drop for Turn<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.of.lock.unlock();
+        if self.freed != 0 {
+            // The unlock was a read-modify-write. Pairs with the fence in `register`.
+            fence_after_rmw();
+            self.of
+                .released
+                .notify(u32::try_from(self.freed).unwrap_or(u32::MAX));
+        }
+    }
+}

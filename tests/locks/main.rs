@@ -1,0 +1,37 @@
+//! The locks that stand beside the mutex: between threads and processes, killed, forked, and in panics.
+
+mod event;
+mod once;
+mod reentrant;
+#[path = "../support/mod.rs"]
+mod support;
+
+use event::{answer, wait_in_threads, wait_then_tell};
+use once::{count_once, count_once_as_heir, run_for_ever, wait_for_completion};
+use reentrant::{count_up, hold_thrice, mend_for_ever};
+use std::time::{Duration, Instant};
+
+support::roles!(
+    answer,
+    wait_in_threads,
+    wait_then_tell,
+    count_once,
+    count_once_as_heir,
+    run_for_ever,
+    wait_for_completion,
+    count_up,
+    hold_thrice,
+    mend_for_ever,
+);
+
+/// What a survivor may have to wait at most.
+const LIMIT: Duration = Duration::from_secs(1);
+
+fn within_the_limit<R>(f: impl FnOnce() -> R) -> R {
+    let start = Instant::now();
+    let r = f();
+    assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
+    r
+}
+
+fn is_a_handle<T: Clone + Send + Sync + 'static>(_: &T) {}
