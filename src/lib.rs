@@ -71,7 +71,8 @@ pub use {
     segment::{Member, Object, Segment, SegmentOptions},
     sync::{
         Barrier, BarrierWaitResult, Condvar, Event, Mutex, MutexGuard, Once, OnceState, Permit,
-        ReentrantMutex, ReentrantMutexGuard, Semaphore, WaitTimeoutResult,
+        ReentrantMutex, ReentrantMutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore,
+        WaitTimeoutResult,
     },
 };
 

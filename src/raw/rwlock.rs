@@ -113,7 +113,7 @@ impl RawRwLock {
         if self.is_open() {
             return true;
         }
-        self.unlock_read(line, me);
+        self.unlock_read(line);
         false
     }
 
@@ -166,7 +166,7 @@ impl RawRwLock {
         fence_after_rmw();
         let open = self.is_open();
         if !open {
-            self.unlock_read(line, me);
+            self.unlock_read(line);
         }
         Ok(open)
     }
@@ -231,21 +231,13 @@ impl RawRwLock {
 
     /// Takes a reader out.
     #[inline]
-    pub(crate) fn unlock_read(&self, line: &ReaderLine, me: MemberId) {
-        let tally = &line.tally.word;
-        let mut word = tally.load(Ordering::Relaxed);
-        loop {
-            if (word >> 32) as u32 != me.bits() || word as u32 == 0 {
-                // Scribbled: it says already that we do not read.
-                return;
-            }
-            // Release: pairs with the Acquire of a writer's look in `reader_from`: our reading is over before it writes.
-            match tally.compare_exchange(word, word - 1, Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => break,
-                Err(now) => word = now,
-            }
-        }
-        if word as u32 == 1 {
+    pub(crate) fn unlock_read(&self, line: &ReaderLine) {
+        // Release: pairs with the Acquire of a writer's look in `reader_from`: our reading is over before it writes.
+        //
+        // Without a look first, which would take half as long again. If the count was scribbled down to 0, the word now bears a name of
+        // another slot, which counts for nobody, and which our next reading replaces.
+        let before = line.tally.word.fetch_sub(1, Ordering::Release);
+        if before as u32 == 1 {
             // Pairs with the fence in `register`: either the writer sees that we left, or we see that it waits.
             fence_after_rmw();
             self.left.notify(u32::MAX);
@@ -317,7 +309,7 @@ impl RawRwLock {
             self.look_for_doubt()?;
             let mut from = 0;
             while let Some(slot) = self.reader_from(from, lines) {
-                if !is_gone(&lines[slot].tally, members) {
+                if !is_gone(slot, lines, members) {
                     return Err(Error::WouldBlock);
                 }
                 from = slot + 1;
@@ -431,7 +423,7 @@ impl RawRwLock {
             }
             let now = Some((slot, ticket.deaths));
             if asked != now {
-                if is_gone(&lines[slot].tally, call.members) {
+                if is_gone(slot, lines, call.members) {
                     slot += 1;
                     continue;
                 }
@@ -486,15 +478,18 @@ fn bit_of(me: MemberId) -> (usize, u64) {
     (me.slot() as usize / 64, 1 << (me.slot() % 64))
 }
 
-/// Whether none of those that the tally counts lives; then it is cleared, so that the next writer need not ask again.
+/// Whether none of those that the slot's tally counts lives; then it is cleared, so that the next writer need not ask again.
 #[cold]
-fn is_gone<M: Membership>(tally: &Tally, members: &M) -> bool {
+fn is_gone<M: Membership>(slot: usize, lines: &[ReaderLine], members: &M) -> bool {
+    let tally = &lines[slot].tally;
     let word = tally.word.load(Ordering::Acquire);
     let counted = Counted::of(word);
     if counted.count == 0 {
         return true;
     }
-    if counted.stand(members) {
+    // A name of another slot is scribbled.
+    let in_its_slot = counted.owner.is_some_and(|o| o.slot() as usize == slot);
+    if in_its_slot && counted.stand(members) {
         return false;
     }
     // Relaxed: the dead read nothing any more, which the kernel told us. If the word has changed, a new member in that slot counted

@@ -237,6 +237,12 @@ impl<R: InRegion> Placed<R> {
         unsafe { std::slice::from_raw_parts(self.of_members.as_ptr().cast(), slots) }
     }
 
+    /// What this process has of its own in this object, as the member `me` that it is.
+    #[inline]
+    pub(crate) fn of_member<W: InRegion>(&self, me: MemberId) -> &W {
+        &self.of_members()[me.slot() as usize]
+    }
+
     /// How many items, by the private copy that was checked.
     #[inline]
     pub(crate) fn len(&self) -> usize {

@@ -7,6 +7,8 @@ mod guard;
 mod mutex;
 mod once;
 mod reentrant;
+mod rwlock;
+mod rwlock_guards;
 mod semaphore;
 
 pub use barrier::{Barrier, BarrierWaitResult};
@@ -16,6 +18,8 @@ pub use guard::MutexGuard;
 pub use mutex::Mutex;
 pub use once::{Once, OnceState};
 pub use reentrant::{ReentrantMutex, ReentrantMutexGuard};
+pub use rwlock::RwLock;
+pub use rwlock_guards::{RwLockReadGuard, RwLockWriteGuard};
 pub use semaphore::{Permit, Semaphore};
 
 pub(crate) use guard::Locker;

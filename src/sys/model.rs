@@ -297,6 +297,13 @@ macro_rules! atomic {
                     0
                 }
             }
+            pub(crate) fn fetch_sub(&self, v: $int, order: Ordering) -> $int {
+                if point() {
+                    self.cell.fetch_sub(v, order)
+                } else {
+                    0
+                }
+            }
             pub(crate) fn compare_exchange(
                 &self,
                 current: $int,

@@ -38,7 +38,7 @@ impl Guarded {
     fn read(&self, call: &Call<'_, Oracle>) -> Result<u32> {
         self.raw.read(self.line(call), call)?;
         let seen = self.look();
-        self.raw.unlock_read(self.line(call), call.me);
+        self.raw.unlock_read(self.line(call));
         Ok(seen)
     }
 
@@ -215,7 +215,7 @@ fn no_writer_comes_between_the_writer_and_the_reader_it_becomes() {
                     let wrote = g.look();
                     g.raw.downgrade(line, me).unwrap();
                     assert_eq!(g.look(), wrote);
-                    g.raw.unlock_read(line, me);
+                    g.raw.unlock_read(line);
                 })
                 .is_some()
             })
@@ -278,7 +278,7 @@ fn a_writer_that_gives_up_lets_the_others_in() {
         // The one stays in until the other has given up: only the time ends its wait.
         model::pass_time();
         reader.join().unwrap();
-        g.raw.unlock_read(&g.lines[0], call(0).me);
+        g.raw.unlock_read(&g.lines[0]);
         writer.join().unwrap();
     });
 }
