@@ -100,4 +100,4 @@ pub const LAYOUT_VERSION: u32 = 0;
     feature = "raw-sync",
     not(all(target_os = "linux", target_has_atomic = "64"))
 ))]
-use not_robust::FORMAT_VERSION as LAYOUT_VERSION;
+const LAYOUT_VERSION: u32 = 1;

@@ -15,7 +15,8 @@ const ONE_MORE: u32 = 2;
 /// A flag that threads and processes wait for; on raw_sync's event.
 ///
 /// Once it is [`set`](Self::set), every wait returns at once, until somebody calls [`clear`](Self::clear). One that is made by
-/// [`create_auto_reset`](Self::create_auto_reset) lets one waiter through for each `set`, and is clear again.
+/// [`create_auto_reset`](Self::create_auto_reset) lets one waiter through for each `set`, and is clear again. Who waits when it is set
+/// goes on, even if it is cleared at once.
 ///
 /// # When a member dies
 /// A waiter that dies takes nothing with it, unless it dies in the few instructions in which it begins to wait, or sets the event:

@@ -33,7 +33,3 @@ pub use event::Event;
 pub use mutex::{Mutex, MutexGuard};
 pub use region::Region;
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-
-/// For the messages of errors, where there are no segments.
-#[cfg(not(all(target_os = "linux", target_has_atomic = "64")))]
-pub(crate) use region::FORMAT_VERSION;

@@ -11,8 +11,8 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Which format this build makes and reads.
-pub(crate) const FORMAT_VERSION: u32 = 1;
+/// Which format this build makes and reads. Errors name it by the crate's number, of segments.
+const FORMAT_VERSION: u32 = crate::LAYOUT_VERSION;
 
 const MAGIC: [u8; 8] = *b"comnNotR";
 const BYTE_ORDER: u32 = 0x0102_0304;

@@ -53,6 +53,13 @@ suite!(finding {
     condvar = Condvars<Mutex<u64>>,
     value = Value<u64>,
     queue = Queue<u64>,
+    rwlock = Rw,
+    reentrant = Beside<ReentrantMutex>,
+    semaphore = Beside<Semaphore>,
+    barrier = Barrier,
+    event = ManualEvent,
+    auto_event = AutoEvent,
+    once = Once,
     #[cfg(feature = "raw-sync")]
     os_mutex = OsMutex,
     #[cfg(feature = "raw-sync")]
@@ -78,6 +85,9 @@ suite!(exclusion {
 } for {
     mutex = Mutex<u64>,
     array = Array<u64>,
+    reentrant = Beside<ReentrantMutex>,
+    rwlock = Rw,
+    semaphore = Beside<Semaphore>,
     #[cfg(feature = "raw-sync")]
     os_mutex = OsMutex,
     #[cfg(feature = "raw-sync")]
@@ -102,6 +112,15 @@ suite!(waits {
     value = Value<u64>,
     receiving = Receiving<Queue<u64>>,
     sending = Sending<Queue<u64>>,
+    reentrant = Beside<ReentrantMutex>,
+    rwlock = Rw,
+    semaphore = Beside<Semaphore>,
+    rwlock_read = Reading,
+    event = ManualEvent,
+    auto_event = AutoEvent,
+    once_wait = Once,
+    once_call = Calling,
+    barrier = Barrier,
     #[cfg(feature = "raw-sync")]
     os_mutex = OsMutex,
     #[cfg(feature = "raw-sync")]
@@ -124,6 +143,14 @@ suite!(crowds {
     value = Value<u64>,
     receiving = Receiving<Queue<u64>>,
     sending = Sending<Queue<u64>>,
+    reentrant = Beside<ReentrantMutex>,
+    rwlock = Rw,
+    semaphore = Beside<Semaphore>,
+    rwlock_read = Reading,
+    event = ManualEvent,
+    auto_event = AutoEvent,
+    once_wait = Once,
+    once_call = Calling,
     #[cfg(feature = "raw-sync")]
     os_mutex = OsMutex,
     #[cfg(feature = "raw-sync")]
@@ -180,6 +207,7 @@ suite!(rwlocks {
     a_reader_that_panics_poisons_nothing,
     a_writer_that_panics_poisons_it_for_readers_too,
 } for {
+    rwlock = Rw,
     #[cfg(feature = "raw-sync")]
     os_rwlock = OsRwLock,
 } with child);
@@ -189,6 +217,8 @@ suite!(events {
     a_wait_for_one_that_is_set_returns_at_once,
     two_processes_wake_each_other,
 } for {
+    event = ManualEvent,
+    auto_event = AutoEvent,
     #[cfg(feature = "raw-sync")]
     os_event = OsEvent,
     #[cfg(feature = "raw-sync")]
@@ -197,9 +227,16 @@ suite!(events {
 
 suite!(manual_events {
     one_that_stays_set_lets_all_through,
+} for {
+    event = ManualEvent,
+    #[cfg(feature = "raw-sync")]
+    os_event = OsEvent,
+});
+
+#[cfg(feature = "raw-sync")]
+suite!(pulsed_events {
     those_that_wait_go_on_even_if_it_is_cleared_at_once,
 } for {
-    #[cfg(feature = "raw-sync")]
     os_event = OsEvent,
 });
 
@@ -207,6 +244,7 @@ suite!(automatic_events {
     each_set_lets_one_through,
     two_sets_before_anybody_waits_let_one_through,
 } for {
+    event = AutoEvent,
     #[cfg(feature = "raw-sync")]
     os_event = OsAutoEvent,
 });
@@ -217,6 +255,8 @@ suite!(death_of_a_holder {
 } for {
     mutex = Mutex<u64>,
     array = Array<u64>,
+    rwlock = Rw,
+    reentrant = Beside<ReentrantMutex>,
 } with child);
 
 suite!(death_of_a_waiter {
@@ -228,6 +268,14 @@ suite!(death_of_a_waiter {
     value = Value<u64>,
     receiving = Receiving<Queue<u64>>,
     sending = Sending<Queue<u64>>,
+    reentrant = Beside<ReentrantMutex>,
+    rwlock = Rw,
+    semaphore = Beside<Semaphore>,
+    rwlock_read = Reading,
+    event = ManualEvent,
+    auto_event = AutoEvent,
+    once_wait = Once,
+    once_call = Calling,
 } with child);
 
 support::roles!(conform);

@@ -1,5 +1,8 @@
 //! Events of both kinds.
 
+use commonhold::{Event, Result, Segment};
+use std::time::Duration;
+
 /// An event that stays set and one that resets itself, with the inherent verbs of an event type.
 macro_rules! events {
     ($event:ty, $home:ty, $manual:ident, $automatic:ident) => {
@@ -65,3 +68,5 @@ macro_rules! events {
     };
 }
 pub(crate) use events;
+
+events!(Event, Segment, ManualEvent, AutoEvent);

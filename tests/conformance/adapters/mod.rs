@@ -1,19 +1,26 @@
 //! How each primitive does what the bodies ask for, a file a kind.
 
+mod barriers;
+mod beside;
 mod condvars;
 mod events;
 mod mutexes;
 #[cfg(feature = "raw-sync")]
 mod not_robust;
+mod onces;
 mod queues;
 mod rwlocks;
 mod values;
 
-pub(crate) use commonhold::{Array, Mutex, Queue, Value};
+pub(crate) use beside::Beside;
+pub(crate) use commonhold::{Array, Barrier, Mutex, Once, Queue, ReentrantMutex, Semaphore, Value};
 pub(crate) use condvars::Condvars;
+pub(crate) use events::{AutoEvent, ManualEvent};
 #[cfg(feature = "raw-sync")]
 pub(crate) use not_robust::{OsAutoEvent, OsEvent, OsMutex, OsReading, OsRwLock};
+pub(crate) use onces::Calling;
 pub(crate) use queues::{Receiving, Sending};
+pub(crate) use rwlocks::{Reading, Rw};
 
 /// [`Waits`](crate::bodies::Waits) of a lock: what keeps others waiting is a guard.
 macro_rules! waits_for_the_lock {

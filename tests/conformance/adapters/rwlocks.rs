@@ -1,5 +1,8 @@
 //! Locks for many readers or one writer.
 
+use commonhold::{Result, RwLock, RwLockReadGuard, RwLockWriteGuard, Segment};
+use std::time::Duration;
+
 /// The writers' side as a mutex, the readers' as what waits for writers, with the inherent verbs of a lock type.
 macro_rules! rwlock {
     ($lock:ty, $home:ty, $write_guard:ident, $read_guard:ident, $reading:ident) => {
@@ -46,7 +49,7 @@ macro_rules! rwlock {
                 self.recover()
             }
         }
-        super::waits_for_the_lock!($lock);
+        crate::adapters::waits_for_the_lock!($lock);
 
         impl crate::bodies::rwlocks::RwLockLike for $lock {
             type ReadGuard<'a> = $read_guard<'a, u64>;
@@ -96,3 +99,7 @@ macro_rules! rwlock {
     };
 }
 pub(crate) use rwlock;
+
+pub(crate) type Rw = RwLock<u64>;
+
+rwlock!(Rw, Segment, RwLockWriteGuard, RwLockReadGuard, Reading);

@@ -21,16 +21,3 @@ pub(crate) fn one_that_stays_set_lets_all_through<A: EventLike>() {
     own.it.clear();
     assert!(matches!(own.it.try_wait(), Err(Error::WouldBlock)));
 }
-
-/// As CPython promises since gh-69121: who waits when it is set goes on, even if it is cleared before it can look.
-pub(crate) fn those_that_wait_go_on_even_if_it_is_cleared_at_once<A: EventLike>() {
-    for _ in 0..20 {
-        let own = Own::<A>::new();
-        let through = Arc::new(AtomicU32::new(0));
-        let waiters = waiters(&own, 4, &through);
-        own.it.set();
-        own.it.clear();
-        waiters.into_iter().for_each(Working::done);
-        assert!(!own.it.is_set());
-    }
-}

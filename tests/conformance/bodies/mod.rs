@@ -10,6 +10,8 @@ pub(crate) mod exclusion;
 pub(crate) mod finding;
 pub(crate) mod manual_events;
 pub(crate) mod nudges;
+#[cfg(feature = "raw-sync")]
+pub(crate) mod pulsed_events;
 pub(crate) mod queues;
 pub(crate) mod rwlocks;
 pub(crate) mod waits;
