@@ -76,10 +76,14 @@ pub use {
     },
 };
 
+// What runs the unit tests stands outside of the module.
 #[cfg(all(feature = "raw-sync", not(commonhold_loom)))]
-#[deprecated(
-    note = "not robust: a process that dies with one of these locks leaves it locked for ever. On Linux use those at the crate's root; \
-            who must do with these says #[allow(deprecated)]"
+#[cfg_attr(
+    not(test),
+    deprecated(
+        note = "not robust: a process that dies with one of these locks leaves it locked for ever. On Linux use those at the \
+                crate's root; who must do with these says #[allow(deprecated)]"
+    )
 )]
 pub mod not_robust;
 

@@ -7,6 +7,11 @@
 //! Windows. Every use of it is a compiler warning, so that nobody comes here by mistake; who means it says
 //! `#[allow(deprecated)]`.
 //!
+//! ```compile_fail
+//! #![deny(deprecated)]
+//! use commonhold::not_robust::Mutex;
+//! ```
+//!
 //! What else is missing here
 //! - The processes must trust each other: bytes that one scribbles into a region may do anything to the others, since the system's
 //!   locks believe them. A region opens only for the user who made it.
@@ -18,8 +23,8 @@
 //!   outlast its deadline by as much.
 //!
 //! # Which systems
-//! Linux has run it: it passes the same conformance tests as the robust locks, less those on death. For macOS and Windows it is only
-//! compiled.
+//! Linux has run it: it passes the same conformance tests as the robust locks, less those on death. For macOS, Windows and FreeBSD it is
+//! only compiled. raw_sync itself needs a system with pthreads, or Windows; elsewhere it is raw_sync that does not compile.
 
 mod directory;
 mod event;

@@ -280,14 +280,14 @@ impl Draft {
 
     /// All bytes, so that none of them can be missing later.
     fn write(&self, file_bytes: usize) -> Result<()> {
-        const CHUNK: [u8; 64 * 1024] = [0; 64 * 1024];
+        static ZEROS: [u8; 64 * 1024] = [0; 64 * 1024];
         let mut file = &self.file;
         let header = Header::new(file_bytes as u64);
         let mut rest = file_bytes - size_of::<Header>();
         let mut written = file.write_all(bytemuck::bytes_of(&header));
         while written.is_ok() && rest > 0 {
-            let n = rest.min(CHUNK.len());
-            written = file.write_all(&CHUNK[..n]);
+            let n = rest.min(ZEROS.len());
+            written = file.write_all(&ZEROS[..n]);
             rest -= n;
         }
         written.map_err(|e| match e.kind() {
