@@ -1,0 +1,37 @@
+//! The barrier, as what waits for another party.
+
+use crate::bodies::Waits;
+use crate::stage::{LIMIT, Object};
+use commonhold::{Barrier, Error, Result, Segment};
+use std::time::Duration;
+
+impl Object for Barrier {
+    type Home = Segment;
+    fn create(home: &Segment, name: &str) -> Result<Self> {
+        Barrier::create(home, name, 2)
+    }
+    fn open(home: &Segment, name: &str) -> Result<Self> {
+        Barrier::open(home, name)
+    }
+    fn open_or_create(home: &Segment, name: &str) -> Result<Self> {
+        Barrier::open_or_create(home, name, 2)
+    }
+}
+
+impl Waits for Barrier {
+    type Obstacle<'a> = ();
+    fn obstruct(&self) {}
+    /// Arrives, too; one that gave up has broken it.
+    fn let_through(&self, (): ()) {
+        match self.wait_timeout(LIMIT) {
+            Ok(_) | Err(Error::Broken) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    fn wait(&self) -> Result<()> {
+        self.wait().map(drop)
+    }
+    fn wait_timeout(&self, timeout: Duration) -> Result<()> {
+        self.wait_timeout(timeout).map(drop)
+    }
+}
