@@ -3,7 +3,7 @@
 //!
 //! On Linux use [`Mutex`](crate::Mutex) and the others at the crate's root instead: this module has nothing that they lack. It is for
 //! programs that must also run elsewhere (macOS, Windows), with the same verbs in the same forms and the same [`Error`](crate::Error). It
-//! stands on [raw_sync](https://docs.rs/raw_sync): the mutexes and condition variables of pthreads, the mutexes and events of
+//! stands on the crate raw_sync: the mutexes and condition variables of pthreads, the mutexes and events of
 //! Windows. Every use of it is a compiler warning, so that nobody comes here by mistake; who means it says
 //! `#[allow(deprecated)]`.
 //!
