@@ -2,7 +2,8 @@
 
 use crate::locks::{PthreadCell, PthreadCond, RawSyncRoom};
 use crate::machine;
-use commonhold::{Condvar, Mutex, Queue, Segment, Value};
+use crate::rwlocks::PthreadTable;
+use commonhold::{Condvar, Mutex, Queue, RwLock, Segment, Value};
 use memmap2::MmapRaw;
 use std::fs::File;
 use std::ops::Deref;
@@ -32,12 +33,15 @@ pub(crate) struct Plain {
     pub(crate) robust: Line<PthreadCell>,
     pub(crate) raw_sync: Line<RawSyncRoom>,
     pub(crate) cond: Line<PthreadCond>,
+    pub(crate) table: Line<PthreadTable>,
+    pub(crate) raw_sync_table: Line<PthreadTable>,
 }
 
 /// The objects in the segment.
 pub(crate) struct Objects {
     pub(crate) mutex: Mutex<Cell>,
     pub(crate) condvar: Condvar,
+    pub(crate) table: RwLock<Cell>,
     pub(crate) narrow: Value<u64>,
     pub(crate) wide: Value<Cell>,
     pub(crate) narrow_queue: Queue<u64>,
@@ -62,6 +66,7 @@ impl Arena {
         let objects = Objects {
             mutex: Mutex::create(&seg, "mutex", [0; 8])?,
             condvar: Condvar::create(&seg, "condvar")?,
+            table: RwLock::create(&seg, "table", [0; 8])?,
             narrow: Value::create(&seg, "narrow", 0)?,
             wide: Value::create(&seg, "wide", [0; 8])?,
             narrow_queue: Queue::create(&seg, "narrow queue", CAPACITY)?,
@@ -89,6 +94,8 @@ impl Arena {
         arena.robust.0.init(true);
         arena.raw_sync.0.init();
         arena.cond.0.init();
+        arena.table.0.init();
+        arena.raw_sync_table.0.init();
         Ok(arena)
     }
 
@@ -103,6 +110,7 @@ impl Arena {
             objects: Objects {
                 mutex: Mutex::open(&seg, "mutex")?,
                 condvar: Condvar::open(&seg, "condvar")?,
+                table: RwLock::open(&seg, "table")?,
                 narrow: Value::open(&seg, "narrow")?,
                 wide: Value::open(&seg, "wide")?,
                 narrow_queue: Queue::open(&seg, "narrow queue")?,

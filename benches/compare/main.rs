@@ -14,6 +14,7 @@ mod options;
 mod party;
 mod queue;
 mod report;
+mod rwlocks;
 mod segments;
 
 use context::Context;

@@ -1,4 +1,4 @@
-//! Operation lists on locks and condition variables, by several members with handles and guards that come and go in
+//! Operation lists on locks, a readers-writer lock and condition variables, by several members with handles and guards that come and go in
 //! any order, against a plain model: who holds which lock, which are poisoned, what stands behind them.
 //!
 //! All happens on one thread. So what would wait for ever is not called (the model knows when), a timed wait always runs
@@ -8,6 +8,7 @@
 
 mod members;
 mod model;
+mod rwlock;
 mod step;
 
 use arbitrary::Arbitrary;
@@ -78,6 +79,7 @@ enum Op {
     Members(u8),
     /// What a person sees.
     Show(By),
+    Rw(rwlock::RwOp),
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug, PartialEq)]

@@ -2,7 +2,8 @@
 
 use crate::By;
 use crate::model::{ITEMS, Life, Model};
-use commonhold::{Array, Condvar, Mutex, MutexGuard, Result, Segment, SegmentOptions};
+use crate::rwlock::{Readers, Table};
+use commonhold::{Array, Condvar, Mutex, MutexGuard, Result, RwLock, Segment, SegmentOptions};
 use commonhold_fuzz::attach;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::{Rc, Weak};
@@ -96,11 +97,14 @@ pub struct Member {
     pub segment: Option<Owned<Segment>>,
     locks: [Option<Rc<Owned<Lock>>>; LOCKS],
     condvars: [Option<Owned<Condvar>>; CONDVARS],
+    table: Option<Rc<Owned<Table>>>,
 }
 
 pub struct World {
     /// Before the members: the guards go first, and find their locks.
     pub guards: [Option<Held>; LOCKS],
+    /// The readers-writer lock's guards, and its model.
+    pub table: Readers,
     members: [Member; PLACES],
     /// Of all members that ever were.
     lives: Vec<Weak<Life>>,
@@ -120,6 +124,7 @@ impl World {
         Array::from_slice(&segment, "array", &items[0]).unwrap();
         let mut world = World {
             guards: Default::default(),
+            table: Readers::new([7; ITEMS]),
             members: Default::default(),
             lives: Vec::new(),
             models: items.map(Model::new),
@@ -144,6 +149,10 @@ impl World {
             let life = life.clone();
             Some(Owned { handle, life })
         });
+        let table = Some(Rc::new(Owned {
+            handle: RwLock::open_or_create(&segment, "table", [7; ITEMS]).unwrap(),
+            life: life.clone(),
+        }));
         self.members[place] = Member {
             segment: Some(Owned {
                 handle: segment,
@@ -151,6 +160,7 @@ impl World {
             }),
             locks,
             condvars,
+            table,
         };
     }
 
@@ -173,8 +183,9 @@ impl World {
     /// Drops all handles of a member.
     pub fn leave(&mut self, life: &Rc<Life>) {
         let is_it = |m: &&mut Member| {
-            let locks = m.locks.iter().flatten();
-            locks.map(|l| &l.life).any(|l| Rc::ptr_eq(l, life))
+            let locks = m.locks.iter().flatten().map(|l| &l.life);
+            let mut all = locks.chain(m.table.as_ref().map(|t| &t.life));
+            all.any(|l| Rc::ptr_eq(l, life))
         };
         if let Some(member) = self.members.iter_mut().find(is_it) {
             *member = Member::default();
@@ -195,6 +206,10 @@ impl World {
 
     pub fn condvar_slot(&mut self, by: By) -> &mut Option<Owned<Condvar>> {
         &mut self.member(by.member).condvars[usize::from(by.which) % CONDVARS]
+    }
+
+    pub fn table_slot(&mut self, place: u8) -> &mut Option<Rc<Owned<Table>>> {
+        &mut self.member(place).table
     }
 
     /// Puts a handle in its place that is opened anew, if the member still has its segment.
@@ -221,6 +236,9 @@ impl World {
     /// What each step leaves must be what the model says, by every handle that is left.
     pub fn look(&mut self) {
         for member in &self.members {
+            if let Some(table) = &member.table {
+                self.table.look(&table.handle);
+            }
             for (lock, model) in member.locks.iter().zip(&self.models) {
                 if let Some(lock) = lock {
                     assert_eq!(lock.handle.is_poisoned(), model.poisoned);
