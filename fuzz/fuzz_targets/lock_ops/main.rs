@@ -1,4 +1,4 @@
-//! Operation lists on locks, condition variables, events and what is done once, by several members with handles and guards that come and go in
+//! Operation lists on locks, a readers-writer lock, condition variables, events and what is done once, by several members with handles and guards that come and go in
 //! any order, against a plain model: who holds which lock, which are poisoned, what stands behind them.
 //!
 //! All happens on one thread. So what would wait for ever is not called (the model knows when), a timed wait always runs
@@ -9,6 +9,7 @@
 mod beside;
 mod members;
 mod model;
+mod rwlock;
 mod step;
 
 use arbitrary::Arbitrary;
@@ -83,6 +84,7 @@ enum Op {
         member: u8,
         op: beside::Beside,
     },
+    Rw(rwlock::RwOp),
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug, PartialEq)]

@@ -3,7 +3,8 @@
 use crate::By;
 use crate::beside::{Handles, Shared};
 use crate::model::{ITEMS, Life, Model};
-use commonhold::{Array, Condvar, Mutex, MutexGuard, Result, Segment, SegmentOptions};
+use crate::rwlock::{Readers, Table};
+use commonhold::{Array, Condvar, Mutex, MutexGuard, Result, RwLock, Segment, SegmentOptions};
 use commonhold_fuzz::attach;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::{Rc, Weak};
@@ -98,6 +99,7 @@ pub struct Member {
     locks: [Option<Rc<Owned<Lock>>>; LOCKS],
     condvars: [Option<Owned<Condvar>>; CONDVARS],
     pub beside: Option<Rc<Handles>>,
+    table: Option<Rc<Owned<Table>>>,
 }
 
 pub struct World {
@@ -105,6 +107,8 @@ pub struct World {
     pub guards: [Option<Held>; LOCKS],
     /// Likewise.
     pub beside: Shared,
+    /// The readers-writer lock's guards, and its model.
+    pub table: Readers,
     members: [Member; PLACES],
     /// Of all members that ever were.
     lives: Vec<Weak<Life>>,
@@ -125,6 +129,7 @@ impl World {
         let mut world = World {
             guards: Default::default(),
             beside: Shared::default(),
+            table: Readers::new([7; ITEMS]),
             members: Default::default(),
             lives: Vec::new(),
             models: items.map(Model::new),
@@ -150,6 +155,10 @@ impl World {
             Some(Owned { handle, life })
         });
         let beside = Some(Rc::new(Handles::open(&segment, &life)));
+        let table = Some(Rc::new(Owned {
+            handle: RwLock::open_or_create(&segment, "table", [7; ITEMS]).unwrap(),
+            life: life.clone(),
+        }));
         self.members[place] = Member {
             segment: Some(Owned {
                 handle: segment,
@@ -158,6 +167,7 @@ impl World {
             locks,
             condvars,
             beside,
+            table,
         };
     }
 
@@ -180,10 +190,11 @@ impl World {
     /// Drops all handles of a member.
     pub fn leave(&mut self, life: &Rc<Life>) {
         let is_it = |m: &&mut Member| {
-            let locks = m.locks.iter().flatten();
+            let locks = m.locks.iter().flatten().map(|l| &l.life);
             let beside = m.beside.iter().map(|b| &b.life);
-            let mut lives = locks.map(|l| &l.life).chain(beside);
-            lives.any(|l| Rc::ptr_eq(l, life))
+            let table = m.table.iter().map(|t| &t.life);
+            let mut all = locks.chain(beside).chain(table);
+            all.any(|l| Rc::ptr_eq(l, life))
         };
         if let Some(member) = self.members.iter_mut().find(is_it) {
             *member = Member::default();
@@ -204,6 +215,10 @@ impl World {
 
     pub fn condvar_slot(&mut self, by: By) -> &mut Option<Owned<Condvar>> {
         &mut self.member(by.member).condvars[usize::from(by.which) % CONDVARS]
+    }
+
+    pub fn table_slot(&mut self, place: u8) -> &mut Option<Rc<Owned<Table>>> {
+        &mut self.member(place).table
     }
 
     /// Puts a handle in its place that is opened anew, if the member still has its segment.
@@ -231,6 +246,9 @@ impl World {
     /// What each step leaves must be what the model says, by every handle that is left.
     pub fn look(&mut self) {
         for member in &self.members {
+            if let Some(table) = &member.table {
+                self.table.look(&table.handle);
+            }
             for (lock, model) in member.locks.iter().zip(&self.models) {
                 if let Some(lock) = lock {
                     assert_eq!(lock.handle.is_poisoned(), model.poisoned);

@@ -50,6 +50,7 @@ impl World {
                     self.wait(held, which, &condvar, how);
                 }
             }
+            Op::Rw(ref op) => self.rw_step(op),
             Op::Notify { by, all } => {
                 if let Some(condvar) = self.condvar_slot(by) {
                     if all {
