@@ -169,22 +169,9 @@ impl World {
         let (s, b) = (&by.semaphore, &by.barrier);
         match op {
             Op::Acquire(how) => self.acquire(by, *how),
-            Op::Add(n) => {
-                s.add_permits(usize::from(*n)).unwrap();
-                self.total += u64::from(*n);
-            }
-            Op::AddTooMany => {
-                let most = Semaphore::MAX_PERMITS;
-                let want = Err(Error::TooLarge {
-                    requested: self.total + most as u64,
-                    limit: most as u64,
-                });
-                let want = if self.total == 0 { Ok(()) } else { want };
-                check(s.add_permits(most), want);
-                if self.total == 0 {
-                    self.total = most as u64;
-                }
-            }
+            Op::Add(n) => self.add(s, usize::from(*n)),
+            // If there are any.
+            Op::AddTooMany => self.add(s, Semaphore::MAX_PERMITS),
             Op::Clone => {
                 self.places[place] = Some(Rc::new(Handles {
                     semaphore: s.clone(),
@@ -227,6 +214,21 @@ impl World {
             }
             Op::Join | Op::Leave | Op::End(..) => unreachable!("needs no handle"),
         }
+    }
+
+    fn add(&mut self, s: &Semaphore, permits: usize) {
+        let (total, limit) = (self.total + permits as u64, Semaphore::MAX_PERMITS as u64);
+        let want = match total > limit {
+            true => Err(Error::TooLarge {
+                requested: total,
+                limit,
+            }),
+            false => Ok(()),
+        };
+        if want.is_ok() {
+            self.total = total;
+        }
+        check(s.add_permits(permits), want);
     }
 
     fn acquire(&mut self, by: &Rc<Handles>, how: How) {
