@@ -76,7 +76,7 @@ impl Handles {
                 Event::open_or_create(segment, "manual").unwrap(),
                 Event::open_or_create_auto_reset(segment, "auto").unwrap(),
             ],
-            onces: ["first", "second"].map(once),
+            onces: ["first once", "second once"].map(once),
             life: life.clone(),
         }
     }
