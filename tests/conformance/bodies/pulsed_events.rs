@@ -3,7 +3,7 @@
 use super::events::{EventLike, waiters};
 use crate::stage::{Own, Working};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::AtomicU32;
 
 /// As Python's `threading` has it (gh-57711): who waits when it is set goes on, even if it is cleared before
 /// he can look.
