@@ -28,8 +28,8 @@ pub trait Plain: bytemuck::CheckedBitPattern + bytemuck::NoUninit + Send + 'stat
 
 impl<T: bytemuck::CheckedBitPattern + bytemuck::NoUninit + Send + 'static> Plain for T {}
 
-/// Values that stand in a segment and are lent in place, as `&mut T` behind a lock: [`Mutex`](crate::Mutex) and
-/// [`Array`](crate::Array).
+/// Values that stand in a segment and are lent in place, as `&mut T` behind a lock: [`Mutex`](crate::Mutex),
+/// [`RwLock`](crate::RwLock) and [`Array`](crate::Array).
 ///
 /// Implemented for every type that is [`NoUninit`](bytemuck::NoUninit) and
 /// [`AnyBitPattern`](bytemuck::AnyBitPattern): whatever bytes a peer leaves there are a valid value. That is: integers,

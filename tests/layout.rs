@@ -2,7 +2,8 @@
 //! `src/layout/tests.rs`.)
 
 use commonhold::{
-    Array, Atomics, Event, Once, Queue, ReentrantMutex, Segment, SegmentOptions, Value,
+    Array, Atomics, Barrier, Event, Once, Queue, ReentrantMutex, RwLock, Segment, SegmentOptions,
+    Semaphore, Value,
 };
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
@@ -153,6 +154,69 @@ fn events_onces_and_reentrant_mutexes_stand_where_documented() {
         [0, 0],
         "lock and depth, holder"
     );
+}
+
+#[test]
+fn permits_and_arrivals_are_counted_where_documented() {
+    let seg = SegmentOptions::new().max_members(3).anonymous().unwrap();
+    let b = Bytes::of(&seg);
+    let data_at = b.u64(at("Geometry", "data_at"));
+    let semaphore = Semaphore::create(&seg, "semaphore", 5).unwrap();
+    let permits = [(); 2].map(|()| semaphore.acquire().unwrap());
+    let word = |field| b.u64(data_at + at("RawSemaphore", field));
+    assert_eq!((word("total"), word("available")), (5, 3));
+    // Slot 0, generation 1.
+    assert_eq!(b.u64(data_at + 64), 1 << (32 + 10) | 2);
+    drop(permits);
+    assert_eq!(b.u64(data_at + 64) as u32, 0);
+
+    // Behind 64 bytes and three tallies.
+    let object = data_at + 128;
+    let barrier = Barrier::create(&seg, "barrier", 1).unwrap();
+    let phase = || b.u64(object + at("RawBarrier", "phase"));
+    barrier.wait().unwrap();
+    assert_eq!(phase(), 1 << 32 | 1 << 7);
+    barrier.abort();
+    assert_eq!(phase(), 2 << 32 | 1 << 31 | 1);
+    barrier.reset().unwrap();
+    assert_eq!(phase(), 2 << 32 | 1);
+
+    let object = object + 64 + 3 * 64;
+    let barrier = Barrier::create(&seg, "two", 2).unwrap();
+    let timeout = std::time::Duration::from_millis(1);
+    assert!(barrier.wait_timeout(timeout).is_err());
+    let arrivals = |field| object + 64 + at("Arrivals", field);
+    assert_eq!(b.u64(arrivals("count")), 1);
+    assert_eq!(b.u32(arrivals("id")), 1 << 10);
+    assert_eq!(b.u32(object + at("RawBarrier", "arrived")), 1);
+}
+
+#[test]
+fn rwlocks_stand_where_documented() {
+    let seg = SegmentOptions::new().max_members(70).anonymous().unwrap();
+    let b = Bytes::of(&seg);
+    let lock_at = b.u64(at("Geometry", "data_at"));
+    let lock = RwLock::create(&seg, "lock", [7u64; 9]).unwrap();
+    // Two lines for the value.
+    let line_at = lock_at + 192 + 128;
+    assert_eq!(seg.objects()[0].size, 192 + 128 + 70 * 64);
+    let word = |field| b.u32(lock_at + at("RawRwLock", field));
+    let seen = || b.u64(lock_at + at("RawRwLock", "seen"));
+    let tally = || b.u64(line_at + at("ReaderLine", "tally"));
+    assert_eq!((seen(), tally()), (0, 0));
+    // Slot 0, generation 1.
+    let me = 1u64 << 10;
+    let reads = (lock.read().unwrap(), lock.read().unwrap());
+    assert_eq!((seen(), tally()), (1, me << 32 | 2));
+    drop(reads);
+    assert_eq!((seen(), tally()), (1, me << 32));
+
+    let mut write = lock.write().unwrap();
+    write[8] = 8;
+    assert_eq!((word("gate"), word("doubt")), (1 << 10, 1));
+    drop(write);
+    assert_eq!((word("gate"), word("doubt"), word("left")), (0, 0, 0));
+    assert_eq!(b.u64(lock_at + 192 + 8 * 8), 8);
 }
 
 /// Processes that share a segment need not be built by one compiler, and newer ones say `Atomic<u8>`.

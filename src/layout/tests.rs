@@ -4,12 +4,15 @@ use crate::data::ArrayControl;
 use crate::layout::directory::{Entry, Record};
 use crate::layout::header::{Geometry, Shared};
 use crate::layout::members::Slot;
+use crate::raw::barrier::{Arrivals, RawBarrier};
 use crate::raw::condvar::RawCondvar;
 use crate::raw::event::RawEvent;
 use crate::raw::mutex::RawMutex;
 use crate::raw::once::RawOnce;
 use crate::raw::queue::{End, Idle, RawQueue};
 use crate::raw::reentrant::RawReentrant;
+use crate::raw::rwlock::{RawRwLock, ReaderLine};
+use crate::raw::semaphore::RawSemaphore;
 use crate::raw::versioned::RawVersioned;
 
 /// The rows of the table marked `name`: offset, bytes, field.
@@ -114,6 +117,8 @@ fn the_documented_layout_is_the_one_in_the_code() {
     check!(true, RawVersioned, writer, changed, version);
     check!(true, RawMutex, word);
     check!(true, ArrayControl, lock, reserved);
+    check!(false, RawRwLock, gate, doubt, left, reserved, seen);
+    check!(true, ReaderLine, tally, reserved);
     check!(true, RawCondvar, signal);
     check!(true, RawReentrant, lock, depth, holder);
     check!(true, RawEvent, state, changed);
@@ -121,4 +126,7 @@ fn the_documented_layout_is_the_one_in_the_code() {
     check!(true, RawQueue, senders, receivers, idle);
     check!(false, End, lock, position, other);
     check!(false, Idle, not_empty, not_full, closed);
+    check!(true, RawSemaphore, lock, released, total, available);
+    check!(true, RawBarrier, lock, moved, arrived, reserved, phase);
+    check!(true, Arrivals, count, id, reserved);
 }

@@ -37,23 +37,27 @@ pub(crate) struct RawBarrier {
 
 /// The phase word.
 ///
-/// | number (32..64) | BROKEN (31) | history (0..31) | meaning |
-/// |---|---|---|---|
-/// | n | 0 | h | phase n is under way: parties may arrive |
-/// | n | 1 | h, bit 0 set | phase n - 1 was broken, and phase n begins with a reset: nobody may arrive |
-/// | n | 1 | h, bit 0 not set | left by nobody; the same |
+/// | number (32..64) | BROKEN (31) | run (7..31) | history (0..7) | meaning |
+/// |---|---|---|---|---|
+/// | n | 0 | r | h | phase n is under way: parties may arrive |
+/// | n | 1 | 0 | h, bit 0 set | phase n - 1 was broken, and phase n begins with a reset: nobody may arrive |
+/// | n | 1 | r | h, another | left by nobody; the same |
 ///
-/// Bit k of the history: phase n - 1 - k was broken; otherwise its parties were released. A waiter that looks more than 31 phases
-/// late finds no word of its own: others made up these phases in its place, or they were broken. It is told that
-/// its phase was broken, which is what it can't do harm with. One that does not look for 2^32 phases, to the number, takes
-/// another phase for its own; its sleep is bounded, so only one that was stopped can.
+/// Bit k of the history: phase n - 1 - k was broken; otherwise its parties were released. In the last r phases all were released (and
+/// perhaps before).
+///
+/// With as many threads as parties none is late by more than one phase in which others were released, whatever broke in between.
+/// With more, others make up phases in its place. One for whom neither history nor run tells is told that its phase was broken, with
+/// which it can do no harm; for that, more than seven phases ended after its own with a break among them, or 16,777,215. One that is
+/// late by 2^32 phases, to the number, takes another phase for its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Phase(u64);
 
 const BROKEN: u64 = 1 << 31;
-const HISTORY: u64 = BROKEN - 1;
+const HISTORY: u64 = (1 << REMEMBERED) - 1;
 /// Phases whose ends the history tells.
-const REMEMBERED: u32 = 31;
+const REMEMBERED: u32 = 7;
+const LONGEST_RUN: u64 = (1 << (31 - REMEMBERED)) - 1;
 
 /// How a phase ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,11 +85,20 @@ impl Phase {
         self.0 & BROKEN != 0
     }
 
+    /// How many phases in a row were released last, at the least.
+    fn run(self) -> u64 {
+        self.0 >> REMEMBERED & LONGEST_RUN
+    }
+
     /// After the end of this phase.
     fn next(self, end: End) -> Phase {
         let number = u64::from(self.number().wrapping_add(1));
-        let history = self.0 << 1 & HISTORY | u64::from(end == End::Broken);
-        Phase(number << 32 | history)
+        let history = self.0 << 1 & HISTORY;
+        let (run, broken) = match end {
+            End::Released => ((self.run() + 1).min(LONGEST_RUN), 0),
+            End::Broken => (0, 1),
+        };
+        Phase(number << 32 | run << REMEMBERED | history | broken)
     }
 
     fn broken(self) -> Phase {
@@ -97,7 +110,9 @@ impl Phase {
         let late = self.number().wrapping_sub(number);
         match late {
             0 => None,
-            1..=REMEMBERED if self.0 & 1 << (late - 1) == 0 => Some(End::Released),
+            1..=REMEMBERED if self.0 & 1 << (late - 1) != 0 => Some(End::Broken),
+            1..=REMEMBERED => Some(End::Released),
+            _ if u64::from(late) <= self.run() => Some(End::Released),
             _ => Some(End::Broken),
         }
     }
@@ -306,8 +321,8 @@ impl RawBarrier {
             if nap == Nap::UntilDeath && asked != Some(ticket.deaths) {
                 asked = Some(ticket.deaths);
                 if self.has_lost_a_party(number, all, call) {
+                    // Which notifies us too.
                     self.break_phase(number);
-                    continue;
                 }
             }
             match self.moved.wait(&ticket, call, nap) {
@@ -428,5 +443,105 @@ impl Drop for Turn<'_> {
     #[inline]
     fn drop(&mut self) {
         self.0.lock.unlock();
+    }
+}
+
+#[cfg(all(test, not(commonhold_loom)))]
+mod tests {
+    use super::*;
+    use crate::sys::deadline::Deadline;
+    use crate::sys::futex::Wake;
+    use crate::sys::spin::Adaptive;
+    use std::time::Duration;
+
+    #[test]
+    fn a_waiter_learns_how_its_own_phase_ended_however_late() {
+        use End::*;
+        let ends = [
+            Released, Broken, Broken, Released, Released, Broken, Released,
+        ];
+        let after = |ends: &[End]| ends.iter().fold(Phase(0), |now, end| now.next(*end));
+        for upto in 0..=ends.len() {
+            let now = after(&ends[..upto]);
+            assert!(!now.is_broken());
+            for (number, end) in ends[..upto].iter().enumerate() {
+                assert_eq!(now.end_of(number as u32), Some(*end));
+            }
+            assert_eq!(now.end_of(upto as u32), None);
+        }
+        let mut now = after(&ends).broken();
+        assert!(now.is_broken());
+        let first = now.number();
+        assert_eq!(now.end_of(first - 1), Some(Broken));
+        for late in 1..1000 {
+            now = now.next(Released);
+            assert_eq!(now.end_of(first), Some(Released), "{late}");
+        }
+        // Before the run, and before the history, nobody knows; and a release is not made up.
+        assert_eq!(now.end_of(first - 2), Some(Broken));
+    }
+
+    #[test]
+    fn numbers_and_runs_come_to_their_ends() {
+        let last = Phase(u64::from(u32::MAX) << 32 | (BROKEN - 1) & !HISTORY);
+        assert_eq!(last.run(), LONGEST_RUN);
+        let now = last.next(End::Released);
+        assert_eq!((now.number(), now.run()), (0, LONGEST_RUN));
+        assert_eq!(now.end_of(u32::MAX), Some(End::Released));
+        assert_eq!(now.broken().end_of(0), Some(End::Broken));
+    }
+
+    /// Everybody lives, and nobody sleeps.
+    struct Awake;
+
+    impl Membership for Awake {
+        fn is_alive(&self, _: MemberId) -> bool {
+            true
+        }
+
+        fn deaths(&self) -> u32 {
+            0
+        }
+
+        fn park(&self, _: &AtomicU32, _: u32, _: u32, _: Nap, _: Deadline) -> Wake {
+            Wake::Again
+        }
+    }
+
+    fn call(slot: u32, deadline: Deadline, spin: &Adaptive) -> Call<'_, Awake> {
+        Call {
+            members: &Awake,
+            me: MemberId::new(slot, 1).unwrap(),
+            spin,
+            deadline,
+        }
+    }
+
+    #[test]
+    fn a_lock_that_is_never_left_does_not_outlast_a_deadline_and_breaks_the_barrier() {
+        // SAFETY: all zero is a whole barrier at which nobody has arrived.
+        let raw: RawBarrier = unsafe { std::mem::zeroed() };
+        // SAFETY: all zero are no arrivals.
+        let all: [Arrivals; 2] = unsafe { std::mem::zeroed() };
+        let spin = Adaptive::new();
+        assert!(raw.lock.lock_at_once(MemberId::new(0, 1).unwrap()));
+        let soon = Deadline::after(Duration::from_millis(5));
+        let waited = raw.wait(2, &all, &call(1, soon, &spin));
+        assert!(matches!(waited, Err(Error::Timeout)));
+        assert!(raw.is_broken());
+    }
+
+    #[test]
+    fn numbers_that_contradict_each_other_are_an_error() {
+        let spin = Adaptive::new();
+        for arrived in [2, 3, u32::MAX] {
+            // SAFETY: as above.
+            let raw: RawBarrier = unsafe { std::mem::zeroed() };
+            // SAFETY: as above.
+            let all: [Arrivals; 2] = unsafe { std::mem::zeroed() };
+            raw.arrived.store(arrived, Ordering::Relaxed);
+            let waited = raw.wait(2, &all, &call(1, Deadline::NEVER, &spin));
+            assert!(matches!(waited, Err(Error::Corrupt)));
+        }
     }
 }

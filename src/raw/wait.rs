@@ -136,7 +136,7 @@ fn wait_slowly<M: Membership>(
 }
 
 /// The longest run of pauses between two looks of [`Pace::Closely`].
-const CLOSE_LOOK: u32 = 4;
+const CLOSE_LOOK: u32 = 8;
 
 #[cfg(all(test, not(commonhold_loom)))]
 mod tests {

@@ -19,6 +19,7 @@ pub(crate) fn value(random: &mut Random, region: &Region, layout: &Layout, place
     let now = region.get(place.at & !7, 8);
     match place.sort {
         Sort::Lock => lock(random, region, layout, place.spare_the_living).into(),
+        Sort::Owner => (lock(random, region, layout, false) & crate::layout::OWNER).into(),
         Sort::Signal => {
             let count = one(random, &[now, now.wrapping_add(4), 0, u64::MAX]) & !3;
             count | random.below(4)

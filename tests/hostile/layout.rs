@@ -24,6 +24,8 @@ pub(crate) enum Sort {
         capacity: u64,
     },
     Version,
+    /// A member's id, beside a number of its claims: not a lock's.
+    Owner,
     /// A number that has no worse values than the extremes.
     Number,
     Claim,
@@ -138,16 +140,22 @@ fn object(region: &Region, entry: u64) -> Object {
     let name = String::from_utf8(region.read(entry + 56, name_len)).unwrap();
     let queue_end = Sort::Position { capacity: len };
     let kind = region.get(entry + 8, 4);
-    let words: &[(u64, u64, Sort)] = match kind {
-        1 => &[
+    let members = region.get(28, 4);
+    let tallies = (0..members).map(|i| 64 + i * 8);
+    let arrivals = (0..members).map(|i| 64 + i * 64);
+    // Behind the value, a line for each member.
+    let lines = (192 + region.get(entry + 40, 8)).next_multiple_of(64);
+    let readers = (0..members).map(|i| lines + i * 64);
+    let words: Vec<(u64, u64, Sort)> = match kind {
+        1 => vec![
             (0, 4, Sort::Lock),
             (4, 4, Sort::Signal),
             (8, 8, Sort::Version),
         ],
-        2 | 4 => &[(0, 4, Sort::Lock)],
-        3 => &[],
-        5 => &[(0, 4, Sort::Signal)],
-        6 => &[
+        2 | 4 => vec![(0, 4, Sort::Lock)],
+        3 => vec![],
+        5 => vec![(0, 4, Sort::Signal)],
+        6 => vec![
             (0, 4, Sort::Lock),
             (8, 8, queue_end),
             (16, 8, queue_end),
@@ -158,9 +166,56 @@ fn object(region: &Region, entry: u64) -> Object {
             (260, 4, Sort::Signal),
             (264, 4, Sort::Number),
         ],
+        7 => [
+            (0, 4, Sort::Lock),
+            (4, 4, Sort::Number),
+            (8, 4, Sort::Signal),
+            (16, 8, Sort::Number),
+            (24, 8, Sort::Number),
+        ]
+        .into_iter()
+        // A number of readings, and whose: one who lives, and is not there, is waited for as if he held a lock.
+        .chain(readers.flat_map(|at| [(at, 4, Sort::Number), (at + 4, 4, Sort::Lock)]))
+        .collect(),
+        9 => [
+            (0, 4, Sort::Lock),
+            (4, 4, Sort::Signal),
+            (8, 8, Sort::Number),
+            (16, 8, Sort::Number),
+        ]
+        .into_iter()
+        .chain(tallies.flat_map(|at| [(at, 4, Sort::Number), (at + 4, 4, Sort::Owner)]))
+        .collect(),
+        10 => [
+            (0, 4, Sort::Lock),
+            (4, 4, Sort::Signal),
+            (8, 4, Sort::Number),
+            (16, 4, Sort::Version),
+            (20, 4, Sort::Version),
+        ]
+        .into_iter()
+        .chain(arrivals.flat_map(|at| {
+            [
+                (at, 4, Sort::Number),
+                (at + 4, 4, Sort::Version),
+                (at + 8, 4, Sort::Owner),
+            ]
+        }))
+        .collect(),
+        8 => vec![
+            (0, 4, Sort::Lock),
+            (4, 4, Sort::Number),
+            (8, 8, Sort::Version),
+        ],
+        11 => vec![(0, 4, Sort::Number), (4, 4, Sort::Signal)],
+        12 => vec![
+            (0, 4, Sort::Lock),
+            (4, 4, Sort::Number),
+            (8, 4, Sort::Signal),
+        ],
         other => panic!("a kind of object that is unknown here: {other}"),
     };
-    let control = [0, 16, 64, 0, 4, 4, 384][kind as usize];
+    let control = [0, 16, 64, 0, 4, 4, 384, 192, 16, 24, 24, 8, 12][kind as usize];
     // Not all of a long one: its control words would hardly ever be hit.
     let data = (offset + control..offset + size)
         .filter(|at| at % 4 == 0)
@@ -168,8 +223,8 @@ fn object(region: &Region, entry: u64) -> Object {
     let mut places: Vec<Place> = words
         .iter()
         .map(|(at, width, sort)| Place {
-            // A condition variable's wait has to get its mutex back, without a deadline.
-            spare_the_living: name == WAITED_WITH,
+            // A condition variable's wait has to get its mutex back, and a permit's drop the semaphore's lock, without a deadline.
+            spare_the_living: name == WAITED_WITH || kind == 9 || kind == 10,
             ..place(offset + at, *width, *sort)
         })
         .collect();

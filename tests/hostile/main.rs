@@ -186,4 +186,7 @@ macro_rules! attacks {
     )*};
 }
 
-attacks!(segment, mutex, condvar, value, array, atomics, queue);
+attacks!(
+    segment, mutex, condvar, value, array, atomics, queue, rwlock, semaphore, barrier, event, once,
+    reentrant
+);

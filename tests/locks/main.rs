@@ -1,17 +1,28 @@
 //! The locks that stand beside the mutex: between threads and processes, killed, forked, and in panics.
 
+mod barrier;
 mod event;
 mod once;
 mod reentrant;
+mod rwlock;
+mod semaphore;
 #[path = "../support/mod.rs"]
 mod support;
 
+use barrier::{arrive, arrive_twice, cross};
 use event::{answer, wait_in_threads, wait_then_tell};
 use once::{count_once, count_once_as_heir, run_for_ever, wait_for_completion};
 use reentrant::{count_up, hold_thrice, mend_for_ever};
+use rwlock::{
+    add_while_told, read_for_ever, recover_for_ever, wait_to_read, wait_to_write, write_half,
+};
+use semaphore::{hold_permits, take_turns, wait_for_a_permit};
 use std::time::{Duration, Instant};
 
 support::roles!(
+    arrive,
+    arrive_twice,
+    cross,
     answer,
     wait_in_threads,
     wait_then_tell,
@@ -22,6 +33,15 @@ support::roles!(
     count_up,
     hold_thrice,
     mend_for_ever,
+    add_while_told,
+    read_for_ever,
+    recover_for_ever,
+    wait_to_read,
+    wait_to_write,
+    write_half,
+    hold_permits,
+    take_turns,
+    wait_for_a_permit,
 );
 
 /// What a survivor may have to wait at most.

@@ -17,6 +17,13 @@ impl Stage {
         let mut settler = Worker::settler(self, MASTER);
         // Each lock works, and each book goes on.
         settler.lock_step();
+        settler.lock_twice();
+        let guard = settler.hold_outer();
+        let [holder, counter, copy] = [0, 1, 2].map(|i| self.twice[i].load(SeqCst));
+        assert_eq!((holder, counter), (0, copy));
+        self.balance(Op::Reenter, counter);
+        drop(guard);
+        settler.settle_firsts();
         let tally = settler.hold(&self.mutex);
         self.balance(Op::Mutex, tally[1]);
         drop(tally);
@@ -26,6 +33,10 @@ impl Stage {
             .iter()
             .for_each(|&n| self.balance(Op::Array, n));
         drop(array);
+        // Nobody reads any more.
+        let table = self.table.try_write().unwrap();
+        self.balance(Op::RwLock, table[1]);
+        drop(table);
         let shop = settler.hold(&self.shop);
         self.balance(Op::Make, shop[1]);
         self.balance(Op::Take, shop[2]);
@@ -37,12 +48,13 @@ impl Stage {
         assert!(value[0] >= seen, "{seen} was seen, and {} is", value[0]);
         let bell = self.bell.get().unwrap();
         bell.iter().for_each(|&n| self.balance(Op::Ring, n));
+        self.settle_permits();
         self.settle_objects();
         self.settle_mail()
     }
 
     /// A death after a change and before its note makes the changes one more than the notes.
-    fn balance(&self, op: Op, is: u64) {
+    pub fn balance(&self, op: Op, is: u64) {
         let (noted, more) = (self.ledger.done(op), self.ledger.cut_short(op));
         assert!(
             is >= noted,

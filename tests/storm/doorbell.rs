@@ -6,6 +6,7 @@ use crate::times::LIMIT;
 use crate::worker::Worker;
 use commonhold::{Error, Result};
 use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
 
 impl Worker<'_> {
     /// Waits until it is our side's turn, and rings. A wake-up that is lost for good leaves both sides asleep.
@@ -14,9 +15,15 @@ impl Worker<'_> {
         self.operation(Op::Ring, 1, |w| {
             let ours = |bell: &[u64; 3]| bell[0] % 2 == side;
             loop {
-                let got = match w.random.below(2) {
+                let got = match w.random.below(3) {
                     0 => stage.bell.wait_until(ours),
-                    _ => stage.bell.wait_until_timeout(LIMIT / 10, ours),
+                    1 => stage.bell.wait_until_timeout(LIMIT / 10, ours),
+                    // Who rang may have died before it said so; then the time passes, and the bell is looked at.
+                    _ => {
+                        let said = stage.rung[side as usize].wait_timeout(LIMIT / 10);
+                        assert!(matches!(said, Ok(()) | Err(Error::Timeout)), "{said:?}");
+                        stage.bell.wait_until_timeout(Duration::ZERO, ours)
+                    }
                 };
                 let bell = match got {
                     Err(Error::Timeout) => continue,
@@ -33,6 +40,8 @@ impl Worker<'_> {
                     is_ours
                 });
                 if rang.unwrap() {
+                    w.peril();
+                    stage.rung[1 - side as usize].set();
                     return 1;
                 }
             }

@@ -12,6 +12,7 @@ pub enum Op {
     Nothing,
     Mutex,
     Array,
+    RwLock,
     Value,
     Make,
     Take,
@@ -21,13 +22,18 @@ pub enum Op {
     Receive,
     Attach,
     Object,
+    Reenter,
+    Once,
+    Permit,
+    Pass,
 }
 
 impl Op {
-    pub const ALL: [Op; 12] = [
+    pub const ALL: [Op; 17] = [
         Op::Nothing,
         Op::Mutex,
         Op::Array,
+        Op::RwLock,
         Op::Value,
         Op::Make,
         Op::Take,
@@ -37,6 +43,10 @@ impl Op {
         Op::Receive,
         Op::Attach,
         Op::Object,
+        Op::Reenter,
+        Op::Once,
+        Op::Permit,
+        Op::Pass,
     ];
 }
 

@@ -22,9 +22,11 @@ mod locks;
 mod mail;
 mod makers;
 mod master;
+mod permits;
 mod report;
 mod stage;
 mod times;
+mod twice;
 mod visit;
 mod worker;
 

@@ -1,7 +1,13 @@
 //! The stage: one segment with every primitive in it.
 
 use crate::ledger::Ledger;
-use commonhold::{Array, Condvar, Mutex, Queue, Result, Segment, Value};
+use crate::permits::{PARTIES, SEATS};
+use crate::twice::TWICE;
+use commonhold::{
+    Array, Atomics, Barrier, Condvar, Event, Mutex, Once, Queue, ReentrantMutex, Result, RwLock,
+    Segment, Semaphore, Value,
+};
+use std::sync::atomic::AtomicU64;
 
 /// What a lock protects: its holder's name, some counters, and as many copies of them, changed later.
 pub const TALLY: usize = 3;
@@ -12,11 +18,14 @@ pub type Wide = [u64; 48];
 /// Its first word names the stream, its second the item, and the others follow from them.
 pub type Item = [u64; 6];
 pub const CAPACITY: usize = 13;
+/// Things that are done once.
+pub const FIRSTS: usize = 8;
 
 pub struct Stage {
     pub ledger: Ledger,
     pub mutex: Mutex<[u64; TALLY]>,
     pub array: Array<u64>,
+    pub table: RwLock<[u64; TALLY]>,
     pub value: Value<Wide>,
     /// Made and taken, one piece at a time.
     pub shop: Mutex<[u64; SHOP]>,
@@ -24,9 +33,28 @@ pub struct Stage {
     pub taken: Condvar,
     /// Rung by two sides in turn.
     pub bell: Value<[u64; 3]>,
+    /// Set for the side whose turn it is, after the bell was rung.
+    pub rung: [Event; 2],
     /// Never struck.
     pub gong: Value<u64>,
+    /// Never set.
+    pub never: Event,
+    pub reentrant: ReentrantMutex,
+    pub twice: Atomics<AtomicU64>,
+    pub firsts: Vec<Once>,
+    /// How often each was begun.
+    pub begun: Atomics<AtomicU64>,
+    /// Whether anybody saw it done.
+    pub seen_done: Atomics<AtomicU64>,
     pub queue: Queue<Item>,
+    pub permits: Semaphore,
+    /// Who sits in each.
+    pub seats: Atomics<AtomicU64>,
+    /// How many times somebody sat.
+    pub sat: Atomics<AtomicU64>,
+    pub gate: Barrier,
+    /// How many times somebody passed the gate, following and leading.
+    pub passed: Atomics<AtomicU64>,
     pub seg: Segment,
 }
 
@@ -37,13 +65,29 @@ impl Stage {
             ledger: Ledger::create(&seg)?,
             mutex: Mutex::create(&seg, "mutex", [0; TALLY])?,
             array: Array::create(&seg, "array", ARRAY, 0)?,
+            table: RwLock::create(&seg, "table", [0; TALLY])?,
             value: Value::create(&seg, "value", [0; 48])?,
             shop: Mutex::create(&seg, "shop", [0; SHOP])?,
             made: Condvar::create(&seg, "made")?,
             taken: Condvar::create(&seg, "taken")?,
             bell: Value::create(&seg, "bell", [0; 3])?,
+            rung: [
+                Event::create_auto_reset(&seg, "even")?,
+                Event::create_auto_reset(&seg, "odd")?,
+            ],
             gong: Value::create(&seg, "gong", 0)?,
+            never: Event::create(&seg, "never")?,
+            reentrant: ReentrantMutex::create(&seg, "reentrant")?,
+            twice: Atomics::create(&seg, "twice", TWICE)?,
+            firsts: firsts(&seg, Once::create)?,
+            begun: Atomics::create(&seg, "begun", FIRSTS)?,
+            seen_done: Atomics::create(&seg, "seen done", FIRSTS)?,
             queue: Queue::create(&seg, "queue", CAPACITY)?,
+            permits: Semaphore::create(&seg, "permits", SEATS)?,
+            seats: Atomics::create(&seg, "seats", SEATS)?,
+            sat: Atomics::create(&seg, "sat", 1)?,
+            gate: Barrier::create(&seg, "gate", PARTIES)?,
+            passed: Atomics::create(&seg, "passed", 2)?,
             seg,
         })
     }
@@ -54,14 +98,33 @@ impl Stage {
             ledger: Ledger::open(&seg)?,
             mutex: Mutex::open(&seg, "mutex")?,
             array: Array::open(&seg, "array")?,
+            table: RwLock::open(&seg, "table")?,
             value: Value::open(&seg, "value")?,
             shop: Mutex::open(&seg, "shop")?,
             made: Condvar::open(&seg, "made")?,
             taken: Condvar::open(&seg, "taken")?,
             bell: Value::open(&seg, "bell")?,
+            rung: [Event::open(&seg, "even")?, Event::open(&seg, "odd")?],
             gong: Value::open(&seg, "gong")?,
+            never: Event::open(&seg, "never")?,
+            reentrant: ReentrantMutex::open(&seg, "reentrant")?,
+            twice: Atomics::open(&seg, "twice")?,
+            firsts: firsts(&seg, Once::open)?,
+            begun: Atomics::open(&seg, "begun")?,
+            seen_done: Atomics::open(&seg, "seen done")?,
             queue: Queue::open(&seg, "queue")?,
+            permits: Semaphore::open(&seg, "permits")?,
+            seats: Atomics::open(&seg, "seats")?,
+            sat: Atomics::open(&seg, "sat")?,
+            gate: Barrier::open(&seg, "gate")?,
+            passed: Atomics::open(&seg, "passed")?,
             seg,
         })
     }
+}
+
+fn firsts(seg: &Segment, get: fn(&Segment, &str) -> Result<Once>) -> Result<Vec<Once>> {
+    (0..FIRSTS)
+        .map(|n| get(seg, &format!("first {n}")))
+        .collect()
 }

@@ -144,12 +144,19 @@ impl<'a> Worker<'a> {
             Part::Receives => self.receive_for_ever(),
             Part::Locks => loop {
                 self.lock_step();
+                self.lock_twice();
+                if self.random.below(8) == 0 {
+                    self.do_once();
+                }
+                self.sit();
             },
             Part::Makes => loop {
                 self.make();
+                self.pass();
             },
             Part::Takes => loop {
                 self.take();
+                self.pass();
             },
             Part::RingsEven => loop {
                 self.ring(0);
@@ -160,7 +167,12 @@ impl<'a> Worker<'a> {
             Part::Watches => self.watch_for_ever(),
             Part::Visits => loop {
                 self.visit();
+                self.sit();
             },
+            Part::Sleeps if self.worker % 2 == 0 => {
+                let never = self.stage.never.wait();
+                panic!("nobody set it: {never:?}");
+            }
             Part::Sleeps => {
                 let gong = self.stage.gong.wait_until(|struck| *struck != 0);
                 panic!("nobody struck the gong: {gong:?}");
@@ -240,7 +252,9 @@ impl<'a> Worker<'a> {
             // SAFETY: as above. If the parent died before the child could ask to die with it, it ends here.
             if unsafe { libc::getppid() } == parent {
                 child.lock_step();
+                child.sit();
                 child.look();
+                child.lock_twice();
                 child.lock_step();
             }
         }));

@@ -1,6 +1,7 @@
 //! The members, their handles, and the guards.
 
 use crate::By;
+use crate::beside::{Handles, Shared};
 use crate::model::{ITEMS, Life, Model};
 use commonhold::{Array, Condvar, Mutex, MutexGuard, Result, Segment, SegmentOptions};
 use commonhold_fuzz::attach;
@@ -96,11 +97,14 @@ pub struct Member {
     pub segment: Option<Owned<Segment>>,
     locks: [Option<Rc<Owned<Lock>>>; LOCKS],
     condvars: [Option<Owned<Condvar>>; CONDVARS],
+    pub beside: Option<Rc<Handles>>,
 }
 
 pub struct World {
     /// Before the members: the guards go first, and find their locks.
     pub guards: [Option<Held>; LOCKS],
+    /// Likewise.
+    pub beside: Shared,
     members: [Member; PLACES],
     /// Of all members that ever were.
     lives: Vec<Weak<Life>>,
@@ -113,13 +117,14 @@ impl World {
         let segment = SegmentOptions::new()
             .capacity(4096)
             .max_members(MAX_MEMBERS as u32)
-            .max_objects(8)
+            .max_objects(16)
             .anonymous()
             .unwrap();
         let items = [[1, 2, 3], [7; ITEMS], [7; ITEMS]];
         Array::from_slice(&segment, "array", &items[0]).unwrap();
         let mut world = World {
             guards: Default::default(),
+            beside: Shared::default(),
             members: Default::default(),
             lives: Vec::new(),
             models: items.map(Model::new),
@@ -144,6 +149,7 @@ impl World {
             let life = life.clone();
             Some(Owned { handle, life })
         });
+        let beside = Some(Rc::new(Handles::open(&segment, &life)));
         self.members[place] = Member {
             segment: Some(Owned {
                 handle: segment,
@@ -151,6 +157,7 @@ impl World {
             }),
             locks,
             condvars,
+            beside,
         };
     }
 
@@ -174,7 +181,9 @@ impl World {
     pub fn leave(&mut self, life: &Rc<Life>) {
         let is_it = |m: &&mut Member| {
             let locks = m.locks.iter().flatten();
-            locks.map(|l| &l.life).any(|l| Rc::ptr_eq(l, life))
+            let beside = m.beside.iter().map(|b| &b.life);
+            let mut lives = locks.map(|l| &l.life).chain(beside);
+            lives.any(|l| Rc::ptr_eq(l, life))
         };
         if let Some(member) = self.members.iter_mut().find(is_it) {
             *member = Member::default();
@@ -208,6 +217,7 @@ impl World {
         let which_condvar = usize::from(by.which) % CONDVARS;
         let condvar = Condvar::open(handle, CONDVAR_NAMES[which_condvar]).unwrap();
         let life = life.clone();
+        member.beside = Some(Rc::new(Handles::open(handle, &life)));
         member.locks[which] = Some(Rc::new(Owned {
             handle: lock,
             life: life.clone(),
@@ -225,6 +235,9 @@ impl World {
                 if let Some(lock) = lock {
                     assert_eq!(lock.handle.is_poisoned(), model.poisoned);
                 }
+            }
+            if let Some(handles) = &member.beside {
+                self.beside.look(handles);
             }
         }
         for (held, model) in self.guards.iter_mut().zip(&self.models) {

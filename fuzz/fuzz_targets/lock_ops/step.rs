@@ -83,6 +83,7 @@ impl World {
                     assert!(members.iter().all(|m| m.pid == std::process::id()));
                 }
             }
+            Op::Beside { member, ref op } => self.step_beside(member, op),
             Op::Show(by) => {
                 let shown = self
                     .lock_slot(by)

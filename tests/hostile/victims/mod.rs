@@ -2,10 +2,16 @@
 
 mod array;
 mod atomics;
+mod barrier;
 mod condvar;
+mod event;
 mod mutex;
+mod once;
 mod queue;
+mod reentrant;
+mod rwlock;
 mod segment;
+mod semaphore;
 mod value;
 
 use crate::fence::Fence;
@@ -34,7 +40,13 @@ pub(crate) fn prepare(primitive: &str, seg: &Segment) {
         "value" => drop(value::Values::create(seg).unwrap()),
         "array" => drop(array::Arrays::create(seg).unwrap()),
         "atomics" => drop(atomics::Cells::create(seg).unwrap()),
+        "rwlock" => drop(rwlock::RwLocks::create(seg).unwrap()),
         "queue" => drop(queue::Queues::create(seg).unwrap()),
+        "semaphore" => drop(semaphore::Semaphores::create(seg).unwrap()),
+        "barrier" => drop(barrier::Barriers::create(seg).unwrap()),
+        "event" => drop(event::Events::create(seg).unwrap()),
+        "once" => drop(once::Onces::create(seg).unwrap()),
+        "reentrant" => drop(reentrant::Reentrants::create(seg).unwrap()),
         other => panic!("no primitive {other}"),
     }
 }
@@ -51,7 +63,13 @@ pub(crate) fn victim(args: &[String]) {
         "value" => work::<value::Values>,
         "array" => work::<array::Arrays>,
         "atomics" => work::<atomics::Cells>,
+        "rwlock" => work::<rwlock::RwLocks>,
         "queue" => work::<queue::Queues>,
+        "semaphore" => work::<semaphore::Semaphores>,
+        "barrier" => work::<barrier::Barriers>,
+        "event" => work::<event::Events>,
+        "once" => work::<once::Onces>,
+        "reentrant" => work::<reentrant::Reentrants>,
         other => panic!("no primitive {other}"),
     };
     let time = Duration::from_millis(time.parse().unwrap());
