@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
 /// A deadline that no test lives to see.
-pub(crate) const LONG: Duration = Duration::from_secs(600);
+pub(crate) const LONG: Duration = Duration::from_secs(60);
 
 pub(crate) const fn ms(n: u64) -> Duration {
     Duration::from_millis(n)
