@@ -122,6 +122,10 @@ impl OsMutex {
     }
 
     fn attempt(&self, timeout: Timeout) -> Attempt {
+        // Where a new second begins within the call, raw_sync waits on for most of it there.
+        while cfg!(target_os = "macos") && to_the_next_second() < Duration::from_micros(100) {
+            std::hint::spin_loop();
+        }
         let lock = || {
             let guard: std::result::Result<LockGuard<'_>, _> = self.0.try_lock(timeout);
             // Its drop may panic.

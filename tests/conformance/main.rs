@@ -249,6 +249,33 @@ suite!(automatic_events {
     os_event = OsAutoEvent,
 });
 
+suite!(semaphores {
+    there_are_as_many_permits_as_it_was_made_with,
+    never_more_at_once_than_there_are_permits,
+    permits_that_are_added_let_as_many_through,
+    a_permit_that_is_forgotten_is_handed_over,
+} for {
+    semaphore = Semaphore,
+} with child);
+
+suite!(barriers {
+    all_leave_when_all_have_arrived_and_one_leads,
+    one_party_alone_never_waits,
+    two_processes_meet_again_and_again,
+    it_is_broken_by_an_abort_until_it_is_reset,
+    it_is_broken_by_one_that_gives_up,
+    a_reset_sends_those_that_wait_away,
+} for {
+    barrier = Barrier,
+} with child);
+
+suite!(reentrance {
+    it_is_free_after_as_many_drops_as_locks,
+    another_thread_waits_for_the_last_drop,
+} for {
+    reentrant = Beside<ReentrantMutex>,
+});
+
 suite!(death_of_a_holder {
     a_killed_holder_poisons_it_until_somebody_recovers,
     a_killed_waiter_leaves_nothing_behind,
@@ -288,6 +315,8 @@ fn conform(args: &[String]) {
         "waits" => waits::child(adapter, rest),
         "events" => events::child(adapter, rest),
         "rwlocks" => rwlocks::child(adapter, rest),
+        "barriers" => barriers::child(adapter, rest),
+        "semaphores" => semaphores::child(adapter, rest),
         "condvars" => condvars::child(adapter, rest),
         "queues" => queues::child(adapter, rest),
         "death_of_a_holder" => death_of_a_holder::child(adapter, rest),

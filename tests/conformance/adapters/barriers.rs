@@ -1,6 +1,7 @@
-//! The barrier, as what waits for another party.
+//! The barrier, and as what waits for another party.
 
 use crate::bodies::Waits;
+use crate::bodies::barriers::BarrierLike;
 use crate::stage::{LIMIT, Object};
 use commonhold::{Barrier, Error, Result, Segment};
 use std::time::Duration;
@@ -33,5 +34,26 @@ impl Waits for Barrier {
     }
     fn wait_timeout(&self, timeout: Duration) -> Result<()> {
         self.wait_timeout(timeout).map(drop)
+    }
+}
+
+impl BarrierLike for Barrier {
+    fn create_of(home: &Segment, name: &str, parties: usize) -> Result<Self> {
+        Barrier::create(home, name, parties)
+    }
+    fn wait(&self) -> Result<bool> {
+        self.wait().map(|result| result.is_leader())
+    }
+    fn wait_timeout(&self, timeout: Duration) -> Result<bool> {
+        self.wait_timeout(timeout).map(|result| result.is_leader())
+    }
+    fn reset(&self) -> Result<()> {
+        self.reset()
+    }
+    fn abort(&self) {
+        self.abort();
+    }
+    fn is_broken(&self) -> bool {
+        self.is_broken()
     }
 }

@@ -1,6 +1,7 @@
 //! Locks that hold no value, and a number beside them.
 
 use super::waits_for_the_lock;
+use crate::bodies::semaphores::SemaphoreLike;
 use crate::bodies::{Behind, MutexLike};
 use crate::stage::Object;
 use commonhold::{
@@ -90,3 +91,42 @@ macro_rules! beside {
 
 beside!(ReentrantMutex; ReentrantMutexGuard; lock, try_lock, lock_timeout);
 beside!(Semaphore, 1; Permit; acquire, try_acquire, acquire_timeout);
+
+/// As a semaphore, it is that without the number.
+impl SemaphoreLike for Semaphore {
+    type Permit<'a> = Permit<'a>;
+    fn create_of(home: &Segment, name: &str, permits: usize) -> Result<Self> {
+        Semaphore::create(home, name, permits)
+    }
+    fn acquire(&self) -> Result<Permit<'_>> {
+        self.acquire()
+    }
+    fn try_acquire(&self) -> Result<Permit<'_>> {
+        self.try_acquire()
+    }
+    fn acquire_timeout(&self, timeout: Duration) -> Result<Permit<'_>> {
+        self.acquire_timeout(timeout)
+    }
+    fn forget(permit: Permit<'_>) {
+        permit.forget();
+    }
+    fn add_permits(&self, permits: usize) -> Result<()> {
+        self.add_permits(permits)
+    }
+    fn available(&self) -> usize {
+        self.available()
+    }
+}
+
+impl Object for Semaphore {
+    type Home = Segment;
+    fn create(home: &Segment, name: &str) -> Result<Self> {
+        Semaphore::create(home, name, 1)
+    }
+    fn open(home: &Segment, name: &str) -> Result<Self> {
+        Semaphore::open(home, name)
+    }
+    fn open_or_create(home: &Segment, name: &str) -> Result<Self> {
+        Semaphore::open_or_create(home, name, 1)
+    }
+}

@@ -67,6 +67,5 @@ macro_rules! events {
         }
     };
 }
-pub(crate) use events;
 
 events!(Event, Segment, ManualEvent, AutoEvent);

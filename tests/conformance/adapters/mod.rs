@@ -3,13 +3,15 @@
 mod barriers;
 mod beside;
 mod condvars;
+#[macro_use]
 mod events;
 mod mutexes;
-#[cfg(feature = "raw-sync")]
-mod not_robust;
 mod onces;
 mod queues;
+#[macro_use]
 mod rwlocks;
+#[cfg(feature = "raw-sync")]
+mod not_robust;
 mod values;
 
 pub(crate) use beside::Beside;

@@ -1,8 +1,6 @@
 //! The locks of the feature `raw-sync`.
 #![allow(deprecated)]
 
-use super::events::events;
-use super::rwlocks::rwlock;
 use super::waits_for_the_lock;
 use crate::bodies::{Behind, MutexLike};
 use crate::stage::{Home, Object};

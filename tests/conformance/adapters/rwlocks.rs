@@ -98,7 +98,6 @@ macro_rules! rwlock {
         }
     };
 }
-pub(crate) use rwlock;
 
 pub(crate) type Rw = RwLock<u64>;
 

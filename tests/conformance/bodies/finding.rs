@@ -2,6 +2,7 @@
 
 use crate::stage::{Home, Object, Own, Place, Working};
 use commonhold::Error;
+use std::sync::{Arc, Barrier};
 
 pub(crate) fn it_is_made_once_and_found_often<A: Object>() {
     let own = Own::<A>::new();
@@ -35,12 +36,17 @@ pub(crate) fn what_is_not_there_is_not_found<A: Object>() {
 }
 
 pub(crate) fn of_racing_makers_all_get_the_same_one<A: Object>() {
-    for _ in 0..20 {
+    for _ in 0..50 {
         let place = Place::<A::Home>::new();
+        let start = Arc::new(Barrier::new(4));
         let makers: Vec<_> = (0..4)
             .map(|_| {
                 let home = A::Home::open(place.name()).unwrap();
-                Working::start(move || A::create(&home, "it").is_ok())
+                let start = start.clone();
+                Working::start(move || {
+                    start.wait();
+                    A::create(&home, "it").is_ok()
+                })
             })
             .collect();
         let made = makers.into_iter().filter_map(|m| m.done().then_some(()));

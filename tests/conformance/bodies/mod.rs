@@ -1,6 +1,7 @@
 //! The bodies, a file a suite. What an adapter must bring stands in front of those that use it.
 
 pub(crate) mod automatic_events;
+pub(crate) mod barriers;
 pub(crate) mod condvars;
 pub(crate) mod crowds;
 pub(crate) mod death_of_a_holder;
@@ -13,7 +14,9 @@ pub(crate) mod nudges;
 #[cfg(feature = "raw-sync")]
 pub(crate) mod pulsed_events;
 pub(crate) mod queues;
+pub(crate) mod reentrance;
 pub(crate) mod rwlocks;
+pub(crate) mod semaphores;
 pub(crate) mod waits;
 
 use crate::stage::{LONG, Object};

@@ -60,7 +60,7 @@ pub(crate) fn while_one_reads_nobody_writes<A: RwLockLike>() {
     assert!(would_block(own.it.try_lock()));
     let (result, took) = timed(|| own.it.lock_timeout(ms(15)).map(drop));
     kept(&result, ms(15), took);
-    let second = other.read().unwrap();
+    let second = other.read_timeout(LONG).unwrap();
     let writer = own.it.clone();
     let writer = Working::start(move || writer.lock().map(|mut guard| guard.write(9))).sleeps();
     drop(one);
