@@ -100,6 +100,11 @@ impl RawRwLock {
         if (word >> 32) as u32 != me.bits() || word as u32 == u32::MAX {
             return false;
         }
+        // Who counts itself at a closed gate steps back, but the writer behind it may meet the count: of many threads that try again and
+        // again one would always be there, and the tally that they share never be empty.
+        if self.gate.word.load(Ordering::Relaxed) != RawMutex::FREE {
+            return false;
+        }
         // Acquire: pairs with the Release of the exchange in `count` that put the name there, which our fence makes known together
         // with the bit in `seen`.
         if tally
@@ -171,6 +176,10 @@ impl RawRwLock {
         me: MemberId,
         deadline: Deadline,
     ) -> Result<bool> {
+        // As in `read_at_once`.
+        if !self.is_open() {
+            return Ok(false);
+        }
         self.count(line, me, deadline)?;
         // As in `read_at_once`.
         fence_after_rmw();
@@ -573,5 +582,24 @@ mod tests {
         assert_eq!(line.tally.word.load(Ordering::Relaxed), full);
         raw.unlock_read(&line);
         raw.try_read(&line, &members, me).unwrap();
+    }
+
+    #[test]
+    fn one_who_tries_to_read_while_the_gate_is_shut_is_never_counted() {
+        // SAFETY: as above.
+        let (raw, lines) = unsafe { std::mem::zeroed::<(RawRwLock, [ReaderLine; 3])>() };
+        let members = Restless { raw: &raw };
+        let [writer, old, new] = [0, 1, 2].map(|slot| MemberId::new(slot, 1).unwrap());
+        raw.try_read(&lines[1], &members, old).unwrap();
+        raw.unlock_read(&lines[1]);
+        raw.try_write(&lines, &members, writer).unwrap();
+        let ticket = raw.left.register(&members);
+        for (line, me) in [(&lines[1], old), (&lines[2], new)] {
+            let tried = raw.try_read(line, &members, me);
+            assert!(matches!(tried, Err(Error::WouldBlock)));
+        }
+        // One that was counted would have told the writer that it left.
+        assert!(!raw.left.has_moved(&ticket));
+        assert_eq!(lines[2].tally.word.load(Ordering::Relaxed), 0);
     }
 }
