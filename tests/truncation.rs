@@ -3,7 +3,7 @@
 mod support;
 
 use commonhold::{
-    Array, Atomics, Condvar, Error, Mutex, Queue, Result, Segment, SegmentOptions, Value,
+    Array, Atomics, Condvar, Error, Mutex, Queue, Result, RwLock, Segment, SegmentOptions, Value,
 };
 use std::fs::OpenOptions;
 use std::os::unix::process::ExitStatusExt;
@@ -16,6 +16,7 @@ support::roles!(
     wait_in_recv,
     wait_in_wait,
     wait_in_lock,
+    wait_behind_a_reader,
     wait_in_wait_until,
     hold_a_guard,
     read_without_end,
@@ -47,6 +48,7 @@ struct Opened {
     array: Array<u64>,
     atomics: Atomics<AtomicU64>,
     mutex: Mutex<[u64; 2]>,
+    rwlock: RwLock<[u64; 2]>,
     condvar: Condvar,
     queue: Queue<u64>,
 }
@@ -57,6 +59,7 @@ fn make(name: &str) -> Segment {
     Array::create(&seg, "array", 2000, 5u64).unwrap();
     Atomics::<AtomicU64>::create(&seg, "atomics", 1).unwrap()[0].store(5, Relaxed);
     Mutex::create(&seg, "mutex", [5u64; 2]).unwrap();
+    RwLock::create(&seg, "rwlock", [5u64; 2]).unwrap();
     Condvar::create(&seg, "condvar").unwrap();
     Queue::<u64>::create(&seg, "queue", 8).unwrap();
     seg
@@ -70,6 +73,7 @@ impl Opened {
             array: Array::open(&seg, "array").unwrap(),
             atomics: Atomics::open(&seg, "atomics").unwrap(),
             mutex: Mutex::open(&seg, "mutex").unwrap(),
+            rwlock: RwLock::open(&seg, "rwlock").unwrap(),
             condvar: Condvar::open(&seg, "condvar").unwrap(),
             queue: Queue::open(&seg, "queue").unwrap(),
             seg,
@@ -78,7 +82,7 @@ impl Opened {
 
     /// Each operation, by itself: the loss is found by whichever comes first, `first`.
     fn assert_all_is_corrupt(&self, first: usize) {
-        let ops: [(&str, &dyn Fn() -> Result<()>); 16] = [
+        let ops: [(&str, &dyn Fn() -> Result<()>); 21] = [
             ("get", &|| self.value.get().map(drop)),
             ("set", &|| self.value.set([1; 4])),
             ("update", &|| self.value.update(|v| v[0] += 1)),
@@ -91,6 +95,11 @@ impl Opened {
             ("lock", &|| self.mutex.lock().map(drop)),
             ("try_lock", &|| self.mutex.try_lock().map(drop)),
             ("recover", &|| self.mutex.recover().map(drop)),
+            ("read", &|| self.rwlock.read().map(drop)),
+            ("try_read", &|| self.rwlock.try_read().map(drop)),
+            ("write", &|| self.rwlock.write().map(drop)),
+            ("try_write", &|| self.rwlock.try_write().map(drop)),
+            ("recover a rwlock", &|| self.rwlock.recover().map(drop)),
             ("recv", &|| self.queue.recv().map(drop)),
             ("try_recv", &|| self.queue.try_recv().map(drop)),
             ("recv_timeout", &|| {
@@ -156,11 +165,11 @@ fn use_all(args: &[String]) {
 
 #[test]
 fn every_operation_says_corrupt_whichever_meets_the_loss_first() {
-    for first in 0..16 {
+    for first in 0..21 {
         cut_under("use_all", 0, &[&first.to_string()]).finish();
     }
     // The header, the members and the directory are still there; the objects are not.
-    for first in 0..14 {
+    for first in 0..19 {
         cut_under("use_all", 40_960, &[&first.to_string()]).finish();
     }
 }
@@ -211,6 +220,22 @@ fn wait_in_lock(args: &[String]) {
     });
 }
 
+/// The reading is this same process's, and so of one who lives; and each sleeps in another place.
+fn wait_behind_a_reader(args: &[String]) {
+    wait_by(args, |all| {
+        std::mem::forget(all.rwlock.read().unwrap());
+        std::thread::scope(|scope| {
+            let writers = [(); 2].map(|()| scope.spawn(|| all.rwlock.write().map(drop)));
+            while all.rwlock.try_read().is_ok() {}
+            assert!(matches!(all.rwlock.read().map(drop), Err(Error::Corrupt)));
+            for writer in writers {
+                assert!(matches!(writer.join().unwrap(), Err(Error::Corrupt)));
+            }
+        });
+        all.rwlock.recover().map(drop)
+    });
+}
+
 fn wait_in_wait_until(args: &[String]) {
     wait_by(args, |all| all.value.wait_until(|v| v[0] == 1).map(drop));
 }
@@ -221,6 +246,7 @@ fn who_sleeps_finds_out() {
         "wait_in_recv",
         "wait_in_wait",
         "wait_in_lock",
+        "wait_behind_a_reader",
         "wait_in_wait_until",
     ] {
         let name = Name::new("asleep");

@@ -100,6 +100,11 @@ impl RawRwLock {
         if (word >> 32) as u32 != me.bits() || word as u32 == u32::MAX {
             return false;
         }
+        // Who counts itself at a closed gate steps back, but the writer behind it may meet the count: of many threads that try again and
+        // again one would always be there, and the tally that they share never be empty.
+        if self.gate.word.load(Ordering::Relaxed) != RawMutex::FREE {
+            return false;
+        }
         // Acquire: pairs with the Release of the exchange in `count` that put the name there, which our fence makes known together
         // with the bit in `seen`.
         if tally
@@ -171,6 +176,10 @@ impl RawRwLock {
         me: MemberId,
         deadline: Deadline,
     ) -> Result<bool> {
+        // As in `read_at_once`.
+        if !self.is_open() {
+            return Ok(false);
+        }
         self.count(line, me, deadline)?;
         // As in `read_at_once`.
         fence_after_rmw();
@@ -355,7 +364,12 @@ impl RawRwLock {
     fn write_behind_the_gate(&self, prepare: impl FnOnce() -> Result<()>) -> Result<()> {
         // Taking the gate was a read-modify-write. As in `write_at_once`.
         fence_after_rmw();
-        prepare().inspect_err(|_| self.gate.unlock_all())
+        prepare().inspect_err(|e| {
+            // Corrupt: we are not the member any more that took it. If the region is not lost, we are its forked child, and it has the gate.
+            if !matches!(e, Error::Corrupt) {
+                self.gate.unlock_all();
+            }
+        })
     }
 
     /// Whoever has the gate looks here before it goes on: `Err(Poisoned)`, and all can know it, if a writer died or panicked.
@@ -573,5 +587,64 @@ mod tests {
         assert_eq!(line.tally.word.load(Ordering::Relaxed), full);
         raw.unlock_read(&line);
         raw.try_read(&line, &members, me).unwrap();
+    }
+
+    #[test]
+    fn one_who_tries_to_read_while_the_gate_is_shut_is_never_counted() {
+        // SAFETY: as above.
+        let (raw, lines) = unsafe { std::mem::zeroed::<(RawRwLock, [ReaderLine; 3])>() };
+        let members = Restless { raw: &raw };
+        let [writer, old, new] = [0, 1, 2].map(|slot| MemberId::new(slot, 1).unwrap());
+        raw.try_read(&lines[1], &members, old).unwrap();
+        raw.unlock_read(&lines[1]);
+        raw.try_write(&lines, &members, writer).unwrap();
+        let ticket = raw.left.register(&members);
+        for (line, me) in [(&lines[1], old), (&lines[2], new)] {
+            let tried = raw.try_read(line, &members, me);
+            assert!(matches!(tried, Err(Error::WouldBlock)));
+        }
+        // One that was counted would have told the writer that it left.
+        assert!(!raw.left.has_moved(&ticket));
+        assert_eq!(lines[2].tally.word.load(Ordering::Relaxed), 0);
+    }
+
+    /// Whoever sleeps is another process when it wakes: a child, forked in a signal's handler.
+    struct Forks(AtomicU32);
+
+    impl Membership for Forks {
+        fn is_alive(&self, _: MemberId) -> bool {
+            true
+        }
+
+        fn is_still(&self, _: MemberId) -> bool {
+            self.0.load(Ordering::Relaxed) == 0
+        }
+
+        fn deaths(&self) -> u32 {
+            0
+        }
+
+        fn park(&self, _: &AtomicU32, _: u32, _: u32, _: Nap, _: Deadline) -> Wake {
+            self.0.store(1, Ordering::Relaxed);
+            Wake::Again
+        }
+    }
+
+    #[test]
+    fn a_child_forked_in_a_wait_for_readers_leaves_the_gate_to_its_parent() {
+        // SAFETY: as above.
+        let (raw, lines) = unsafe { std::mem::zeroed::<(RawRwLock, [ReaderLine; 2])>() };
+        let members = Forks(AtomicU32::new(0));
+        let [reader, me] = [0, 1].map(|slot| MemberId::new(slot, 1).unwrap());
+        raw.try_read(&lines[0], &members, reader).unwrap();
+        let call = Call {
+            members: &members,
+            me,
+            spin: &Adaptive::new(),
+            deadline: Deadline::NEVER,
+        };
+        let wrote = raw.write_contended(&lines, &call, Stopped::BeforeTheGate);
+        assert!(matches!(wrote, Err(Error::Corrupt)));
+        assert_eq!(raw.gate.word.load(Ordering::Relaxed), me.bits());
     }
 }

@@ -5,7 +5,6 @@ use crate::support::{
 };
 use crate::{LIMIT, is_a_handle, within_the_limit};
 use commonhold::{Error, RwLock, RwLockWriteGuard, Segment};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 type Pair = [u64; 2];
@@ -253,13 +252,11 @@ fn killed_readers_leave_nothing_that_stops_a_writer() {
 fn a_reader_killed_after_long_is_found_by_a_writer_that_sleeps_long() {
     let stage = Stage::new();
     let reader = stage.child("read_for_ever");
-    let start = AtomicU32::new(0);
     std::thread::scope(|s| {
-        let writer = s.spawn(|| {
-            start.store(1, Ordering::Relaxed);
-            stage.pair.write().map(drop)
+        let writer = s.spawn(|| stage.pair.write().map(drop));
+        eventually(LIMIT, "it has the gate", || {
+            matches!(stage.pair.try_read(), Err(Error::WouldBlock))
         });
-        eventually(LIMIT, "it writes", || start.load(Ordering::Relaxed) == 1);
         // Beyond the short naps, where only the sweep finds the death.
         let waited = stage.pair.read_timeout(Duration::from_millis(300));
         assert!(matches!(waited, Err(Error::Timeout)));
