@@ -127,6 +127,14 @@ fn events_onces_and_reentrant_mutexes_stand_where_documented() {
     assert_eq!(state(), 0);
     event.set();
     assert_eq!(state(), 1);
+    event.clear();
+    event.clear();
+    assert_eq!(state(), 2);
+    event.set();
+    event.set();
+    assert_eq!(state(), 3);
+    event.wait().unwrap();
+    assert_eq!(state(), 0);
     let found = seg.objects().pop().unwrap();
     assert_eq!((found.type_name.as_str(), found.size), ("AutoReset", 8));
 

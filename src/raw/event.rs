@@ -4,9 +4,9 @@
 //!
 //! | a member dies | the word says | who mends it |
 //! |---|---|---|
-//! | setting, before the swap | as before | nobody needs to: it was not set |
-//! | setting, after the swap, before the notify | set | the sweep ends the waits |
-//! | clearing, before the swap / after it | set / clear | nobody needs to |
+//! | setting, before the exchange | as before | nobody needs to: it was not set |
+//! | setting, after the exchange, before the notify | set | the sweep ends the waits |
+//! | clearing, before the exchange / after it | set / clear | nobody needs to |
 //! | waiting, before it took an automatic event | set; it may have had the one wake-up | the sweep ends the waits of the others, who look |
 //! | waiting, after it took it | clear | nobody needs to: it was let through |
 
@@ -20,8 +20,11 @@ use crate::sys::atomic::{AtomicU32, Ordering, fence_after_rmw};
 ///
 /// | state | meaning |
 /// |---|---|
-/// | 0 | clear: who waits, waits |
-/// | anything else (1, unless somebody scribbled) | set: who waits is let through; by an automatic event one of them, who clears it |
+/// | even | clear: who waits, waits |
+/// | odd | set: who waits is let through; by an automatic event one of them, who clears it |
+///
+/// Half of it is how often the event was cleared by hand: who waits for a manual event and finds another number than at first knows that
+/// it was set meanwhile, and goes through, however soon it was cleared. (A waiter that comes to look only after 2^31 of them waits on.)
 ///
 /// Every change of `state` is a read-modify-write, so that all of them stand in one order, and each set's Release reaches
 /// whoever later meets the event set, over other sets and clears in between.
@@ -57,7 +60,7 @@ impl RawEvent {
     pub(crate) fn set(&self, reset: Reset) {
         // Also if it is set already: who is let through must see what came before this set, too.
         // Release: pairs with the Acquire of `is_set`, `try_wait` and `clear`.
-        self.state.swap(SET, Ordering::Release);
+        self.state.fetch_or(SET, Ordering::Release);
         // Pairs with the fence in `register`.
         fence_after_rmw();
         self.changed.notify(match reset {
@@ -68,15 +71,24 @@ impl RawEvent {
 
     #[inline]
     pub(crate) fn clear(&self) {
-        // Acquire: pairs with the Release of `set`: who clears the event and then looks at what was done sees all that came before
-        // the sets that it cleared; a later set is one that it will meet.
-        self.state.swap(CLEAR, Ordering::Acquire);
+        // Acquire, both: pairs with the Release of `set`: who clears the event, or finds that another did, and then looks at what was done
+        // sees all that came before the sets that were cleared; a later set is one that it will meet.
+        let state = self.state.load(Ordering::Acquire);
+        if state & SET != 0 {
+            // It fails if another cleared the event just now: that will do.
+            let _ = self.state.compare_exchange(
+                state,
+                state.wrapping_add(1),
+                Ordering::Acquire,
+                Ordering::Acquire,
+            );
+        }
     }
 
     #[inline]
     pub(crate) fn is_set(&self) -> bool {
         // Acquire: pairs with the Release of `set`.
-        self.state.load(Ordering::Acquire) != CLEAR
+        self.state.load(Ordering::Acquire) & SET != 0
     }
 
     /// Whether the event lets the caller through at once.
@@ -87,7 +99,7 @@ impl RawEvent {
             // The load first: a swap would take the line from the setter for nothing.
             // Acquire: as in `is_set`. Of several who swap, one finds it set.
             Reset::Automatic => {
-                self.is_set_by_now() && self.state.swap(CLEAR, Ordering::Acquire) != CLEAR
+                self.is_set_by_now() && self.state.swap(CLEAR, Ordering::Acquire) & SET != 0
             }
         }
     }
@@ -95,17 +107,38 @@ impl RawEvent {
     /// Waits until the event lets the caller through, or the call's deadline.
     #[inline]
     pub(crate) fn wait<M: Membership>(&self, call: &Call<'_, M>, reset: Reset) -> Result<()> {
+        match reset {
+            // Relaxed: before it is believed it is looked at again.
+            Reset::Manual => self.wait_since(call, self.state.load(Ordering::Relaxed)),
+            Reset::Automatic => wait_closely_for(
+                call,
+                &self.changed,
+                |_| Ok(self.try_wait(reset)),
+                || self.is_set_by_now(),
+            ),
+        }
+    }
+
+    /// Waits until the event is set, or was after its state was `at_first`.
+    #[inline]
+    pub(crate) fn wait_since<M: Membership>(
+        &self,
+        call: &Call<'_, M>,
+        at_first: u32,
+    ) -> Result<()> {
+        let lets_through = |state: u32| state & SET != 0 || state != at_first;
         wait_closely_for(
             call,
             &self.changed,
-            |_| Ok(self.try_wait(reset)),
-            || self.is_set_by_now(),
+            // Acquire: pairs with the Release of `set`, also over the clear that came after it.
+            |_| Ok(lets_through(self.state.load(Ordering::Acquire))),
+            || lets_through(self.state.load(Ordering::Relaxed)),
         )
     }
 
     /// As [`is_set`](Self::is_set), for those who look again before they believe it.
     #[inline]
     fn is_set_by_now(&self) -> bool {
-        self.state.load(Ordering::Relaxed) != CLEAR
+        self.state.load(Ordering::Relaxed) & SET != 0
     }
 }

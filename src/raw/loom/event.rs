@@ -80,6 +80,26 @@ fn a_manual_event_lets_all_through() {
     });
 }
 
+#[test]
+fn who_waits_goes_through_by_a_set_that_is_cleared_at_once() {
+    explore(&[], 3, |_| {
+        let a = Announced::new();
+        let threads = [1, 2].map(|i| {
+            let a = a.clone();
+            // They began to wait when it was clear, and before the set.
+            thread::spawn(move || {
+                a.event.wait_since(&call(i), 0).unwrap();
+                assert_eq!(a.count(), 1);
+            })
+        });
+        a.add();
+        a.event.set(Reset::Manual);
+        a.event.clear();
+        threads.into_iter().for_each(|t| t.join().unwrap());
+        assert!(!a.event.is_set());
+    });
+}
+
 /// Who is let through lets the next one through: so the count belongs to one at a time, and the last one leaves the event set.
 #[test]
 fn an_automatic_event_lets_one_through_and_a_dead_waiter_takes_no_turn() {
