@@ -22,7 +22,7 @@ impl Bank {
             fee: RwLock::open_or_create(seg, "fee", 1)?,
             accounts: Mutex::open_or_create(seg, "accounts", [0; ACCOUNTS])?,
             gone_home: Mutex::open_or_create(seg, "gone home", 0)?,
-            somebody_left: Condvar::new(),
+            somebody_left: Condvar::open_or_create(seg, "somebody left")?,
         })
     }
 

@@ -3,6 +3,8 @@
 use crate::support::{Child, Forked, Name, eventually, forks_are_noticed, listen, tell};
 use crate::{LIMIT, is_a_handle, within_the_limit};
 use commonhold::{Atomics, Barrier, Error, Result, Segment};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
@@ -344,4 +346,27 @@ fn a_release_that_comes_as_the_time_is_up_is_for_all_or_for_none() {
     }
     assert!(late > 0, "it was never too late");
     assert!(late < 2_000, "it was always too late");
+}
+
+#[test]
+fn a_number_of_parties_that_nobody_can_have_asked_for_is_refused() {
+    let seg = Segment::anonymous(1 << 16).unwrap();
+    Barrier::create(&seg, "b", 2).unwrap();
+    let file = std::fs::File::from(seg.as_fd().try_clone_to_owned().unwrap());
+    let word = |at| {
+        let mut bytes = [0; 8];
+        file.read_exact_at(&mut bytes, at).unwrap();
+        u64::from_ne_bytes(bytes)
+    };
+    // By docs/layout.md. Any number of items of no bytes fits the object's size.
+    let entries_at = word(48);
+    let mut entries = (0..128).map(|i| entries_at + i * 256);
+    let entry = entries.find(|at| word(*at) != 0).expect("it has an entry");
+    for parties in [0, 1 << 32, u64::MAX >> 1] {
+        file.write_all_at(&u64::to_ne_bytes(parties), entry + 32)
+            .unwrap();
+        assert!(matches!(Barrier::open(&seg, "b"), Err(Error::Corrupt)));
+    }
+    file.write_all_at(&u64::to_ne_bytes(2), entry + 32).unwrap();
+    assert_eq!(Barrier::open(&seg, "b").unwrap().parties(), 2);
 }
