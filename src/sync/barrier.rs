@@ -144,6 +144,7 @@ impl Barrier {
 
     /// Breaks the barrier: those that wait, and those that come, get [`Err(Broken)`](crate::Error::Broken).
     pub fn abort(&self) {
+        self.placed.become_member();
         self.raw().abort();
     }
 

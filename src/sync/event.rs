@@ -134,8 +134,7 @@ impl Event {
     /// Sets the event: lets all waiters through, even if somebody clears it at once; or, if it [is automatic](Self::is_auto_reset), one.
     #[inline]
     pub fn set(&self) {
-        // A forked child becomes a member here, if it can: only a member's death is found, if it comes before the waiters were told.
-        let _ = self.placed.call(Deadline::PASSED);
+        self.placed.become_member();
         self.placed.control().set(self.reset);
     }
 

@@ -215,24 +215,6 @@ fn a_waiter_killed_when_it_is_let_through_takes_no_turn_but_its_own() {
     }
 }
 
-/// The death of one who is no member is found by nobody, and with it the wake-up that it did not make.
-#[test]
-fn a_forked_child_that_does_nothing_but_set_is_a_member() {
-    if !support::forks_are_noticed() {
-        return;
-    }
-    let seg = Segment::anonymous(1 << 12).unwrap();
-    let e = Event::create(&seg, "e").unwrap();
-    let child = Forked::start(|| {
-        e.set();
-        // SAFETY: plain system call; the parent kills us.
-        unsafe { libc::pause() };
-    });
-    e.wait_timeout(LONG).unwrap();
-    assert_eq!(seg.members().iter().filter(|m| m.alive).count(), 2);
-    child.kill();
-}
-
 #[test]
 fn a_forked_child_waits_and_sets_in_its_own_name() {
     if !support::forks_are_noticed() {

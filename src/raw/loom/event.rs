@@ -82,7 +82,7 @@ fn a_manual_event_lets_all_through() {
 
 #[test]
 fn who_waits_goes_through_by_a_set_that_is_cleared_at_once() {
-    explore(&[], 3, |_| {
+    explore(&[], 2, |_| {
         let a = Announced::new();
         let threads = [1, 2].map(|i| {
             let a = a.clone();
