@@ -11,6 +11,7 @@
 //! | waiting, after it took it | clear | nobody needs to: it was let through |
 
 use super::member::{Call, Membership};
+use super::mutex::LOST_AT_ONCE;
 use super::signal::RawSignal;
 use super::wait::wait_closely_for;
 use crate::error::Result;
@@ -18,16 +19,20 @@ use crate::sys::atomic::{AtomicU32, Ordering, fence_after_rmw};
 
 /// The words of an event; all zero is one that is clear.
 ///
-/// | state | meaning |
+/// | state, of a manual event | meaning |
 /// |---|---|
-/// | even | clear: who waits, waits |
-/// | odd | set: who waits is let through; by an automatic event one of them, who clears it |
+/// | bit 0 clear | clear: who waits, waits |
+/// | bit 0 set | set: who waits is let through |
+/// | bits 1..32 | how often it was set: who finds another number than when it began to wait is let through, also if it was cleared since |
 ///
-/// Half of it is how often the event was cleared by hand: who waits for a manual event and finds another number than at first knows that
-/// it was set meanwhile, and goes through, however soon it was cleared. (A waiter that comes to look only after 2^31 of them waits on.)
+/// | state, of an automatic event | meaning |
+/// |---|---|
+/// | 0 | clear: who waits, waits |
+/// | anything else (1, unless somebody scribbled) | set: one of those who wait is let through, who clears it |
 ///
 /// Every change of `state` is a read-modify-write, so that all of them stand in one order, and each set's Release reaches
-/// whoever later meets the event set, over other sets and clears in between.
+/// whoever later meets the event set, over other sets and clears in between. The count of sets comes round after 2^31 of them; one that
+/// waited through just so many waits on.
 #[repr(C)]
 #[derive(Debug)]
 pub(crate) struct RawEvent {
@@ -37,6 +42,8 @@ pub(crate) struct RawEvent {
 
 const CLEAR: u32 = 0;
 const SET: u32 = 1;
+/// Of a manual event.
+const ONE_MORE: u32 = 2;
 
 /// How an event is cleared. Not in the region's words: the handle knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,46 +67,64 @@ impl RawEvent {
     pub(crate) fn set(&self, reset: Reset) {
         // Also if it is set already: who is let through must see what came before this set, too.
         // Release: pairs with the Acquire of `is_set`, `try_wait` and `clear`.
-        self.state.fetch_or(SET, Ordering::Release);
+        let most = match reset {
+            Reset::Manual => {
+                self.set_and_count();
+                u32::MAX
+            }
+            Reset::Automatic => {
+                self.state.swap(SET, Ordering::Release);
+                1
+            }
+        };
         // Pairs with the fence in `register`.
         fence_after_rmw();
-        self.changed.notify(match reset {
-            Reset::Manual => u32::MAX,
-            Reset::Automatic => 1,
-        });
+        self.changed.notify(most);
     }
 
     #[inline]
-    pub(crate) fn clear(&self) {
-        // Acquire, both: pairs with the Release of `set`: who clears the event, or finds that another did, and then looks at what was done
-        // sees all that came before the sets that were cleared; a later set is one that it will meet.
-        let state = self.state.load(Ordering::Acquire);
-        if state & SET != 0 {
-            // It fails if another cleared the event just now: that will do.
-            let _ = self.state.compare_exchange(
-                state,
-                state.wrapping_add(1),
-                Ordering::Acquire,
-                Ordering::Acquire,
-            );
+    fn set_and_count(&self) {
+        let mut state = self.state.load(Ordering::Relaxed);
+        // To lose so many times takes a scribbler, whose number will be another than those who wait remember.
+        for _ in 0..LOST_AT_ONCE {
+            let next = state.wrapping_add(ONE_MORE) | SET;
+            // Release: as said in `set`.
+            match self
+                .state
+                .compare_exchange(state, next, Ordering::Release, Ordering::Relaxed)
+            {
+                Ok(_) => return,
+                Err(now) => state = now,
+            }
         }
+        self.state.swap(SET, Ordering::Release);
     }
 
     #[inline]
-    pub(crate) fn is_set(&self) -> bool {
+    pub(crate) fn clear(&self, reset: Reset) {
+        // Acquire: pairs with the Release of `set`: who clears the event and then looks at what was done sees all that came before
+        // the sets that it cleared; a later set is one that it will meet.
+        match reset {
+            Reset::Manual => self.state.fetch_and(!SET, Ordering::Acquire),
+            Reset::Automatic => self.state.swap(CLEAR, Ordering::Acquire),
+        };
+    }
+
+    #[inline]
+    pub(crate) fn is_set(&self, reset: Reset) -> bool {
         // Acquire: pairs with the Release of `set`.
-        self.state.load(Ordering::Acquire) & SET != 0
+        reset.says_set(self.state.load(Ordering::Acquire))
     }
 
     /// Whether the event lets the caller through at once.
     #[inline]
     pub(crate) fn try_wait(&self, reset: Reset) -> bool {
         match reset {
-            Reset::Manual => self.is_set(),
+            Reset::Manual => self.is_set(reset),
             // The load first: a swap would take the line from the setter for nothing.
             // Acquire: as in `is_set`. Of several who swap, one finds it set.
             Reset::Automatic => {
-                self.is_set_by_now() && self.state.swap(CLEAR, Ordering::Acquire) & SET != 0
+                self.is_set_by_now(reset) && self.state.swap(CLEAR, Ordering::Acquire) != CLEAR
             }
         }
     }
@@ -108,29 +133,31 @@ impl RawEvent {
     #[inline]
     pub(crate) fn wait<M: Membership>(&self, call: &Call<'_, M>, reset: Reset) -> Result<()> {
         match reset {
-            // Relaxed: before it is believed it is looked at again.
-            Reset::Manual => self.wait_since(call, self.state.load(Ordering::Relaxed)),
+            Reset::Manual => self.wait_from(self.begin_to_wait(), call),
             Reset::Automatic => wait_closely_for(
                 call,
                 &self.changed,
                 |_| Ok(self.try_wait(reset)),
-                || self.is_set_by_now(),
+                || self.is_set_by_now(reset),
             ),
         }
     }
 
-    /// Waits until the event is set, or was after its state was `at_first`.
+    /// What a waiter remembers of a manual event.
     #[inline]
-    pub(crate) fn wait_since<M: Membership>(
-        &self,
-        call: &Call<'_, M>,
-        at_first: u32,
-    ) -> Result<()> {
-        let lets_through = |state: u32| state & SET != 0 || state != at_first;
+    pub(super) fn begin_to_wait(&self) -> u32 {
+        // Relaxed: it is only compared, with what the same thread loads later.
+        self.state.load(Ordering::Relaxed)
+    }
+
+    /// Until the event is set, or was: who clears it at once takes nothing from those who waited (CPython's gh-57711).
+    #[inline]
+    pub(super) fn wait_from<M: Membership>(&self, before: u32, call: &Call<'_, M>) -> Result<()> {
+        let lets_through = |now: u32| now & SET != 0 || now / ONE_MORE != before / ONE_MORE;
         wait_closely_for(
             call,
             &self.changed,
-            // Acquire: pairs with the Release of `set`, also over the clear that came after it.
+            // Acquire: as in `is_set`.
             |_| Ok(lets_through(self.state.load(Ordering::Acquire))),
             || lets_through(self.state.load(Ordering::Relaxed)),
         )
@@ -138,7 +165,17 @@ impl RawEvent {
 
     /// As [`is_set`](Self::is_set), for those who look again before they believe it.
     #[inline]
-    fn is_set_by_now(&self) -> bool {
-        self.state.load(Ordering::Relaxed) & SET != 0
+    fn is_set_by_now(&self, reset: Reset) -> bool {
+        reset.says_set(self.state.load(Ordering::Relaxed))
+    }
+}
+
+impl Reset {
+    #[inline]
+    fn says_set(self, state: u32) -> bool {
+        match self {
+            Reset::Manual => state & SET != 0,
+            Reset::Automatic => state != CLEAR,
+        }
     }
 }
