@@ -119,7 +119,7 @@ fn values_and_arrays_stand_where_documented() {
 
 #[test]
 fn events_onces_and_reentrant_mutexes_stand_where_documented() {
-    let seg = SegmentOptions::new().max_objects(3).anonymous().unwrap();
+    let seg = SegmentOptions::new().max_objects(4).anonymous().unwrap();
     let b = Bytes::of(&seg);
     let data_at = b.u64(at("Geometry", "data_at"));
     let event = Event::create_auto_reset(&seg, "event").unwrap();
@@ -127,6 +127,8 @@ fn events_onces_and_reentrant_mutexes_stand_where_documented() {
     assert_eq!(state(), 0);
     event.set();
     assert_eq!(state(), 1);
+    event.wait().unwrap();
+    assert_eq!(state(), 0);
     let found = seg.objects().pop().unwrap();
     assert_eq!((found.type_name.as_str(), found.size), ("AutoReset", 8));
 
@@ -154,6 +156,14 @@ fn events_onces_and_reentrant_mutexes_stand_where_documented() {
         [0, 0],
         "lock and depth, holder"
     );
+
+    let manual_at = data_at + 384;
+    let manual = Event::create(&seg, "manual").unwrap();
+    let state = || b.u32(manual_at + at("RawEvent", "state"));
+    (0..2).for_each(|_| manual.set());
+    assert_eq!(state(), 2 << 1 | 1);
+    manual.clear();
+    assert_eq!(state(), 2 << 1);
 }
 
 #[test]

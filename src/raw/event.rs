@@ -85,7 +85,7 @@ impl RawEvent {
     #[inline]
     fn set_and_count(&self) {
         let mut state = self.state.load(Ordering::Relaxed);
-        // To lose so many times takes a scribbler, whose number will be another than those who wait remember.
+        // Who loses so many times loses to others who set it, and count, or to a scribbler.
         for _ in 0..LOST_AT_ONCE {
             let next = state.wrapping_add(ONE_MORE) | SET;
             // Release: as said in `set`.
@@ -97,7 +97,8 @@ impl RawEvent {
                 Err(now) => state = now,
             }
         }
-        self.state.swap(SET, Ordering::Release);
+        // The count stays: whoever began to wait before us remembers a lower one. At 0 it might be what that one remembers.
+        self.state.fetch_or(SET, Ordering::Release);
     }
 
     #[inline]

@@ -273,6 +273,13 @@ impl<R: InRegion> Placed<R> {
         Ok(())
     }
 
+    /// For those who only wake others: makes a forked child a member, if it can be one. The death of one who is none is found by
+    /// nobody, and with it the wake-ups that it did not make.
+    #[inline]
+    pub(crate) fn become_member(&self) {
+        let _ = self.inner().me_at(self.member());
+    }
+
     #[inline]
     pub(crate) fn call(&self, deadline: Deadline) -> Result<Call<'_, Inner>> {
         let members = self.inner();

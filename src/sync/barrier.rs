@@ -134,6 +134,9 @@ impl Barrier {
 
     /// Makes the barrier whole and empty. Those that wait get [`Err(Broken)`](crate::Error::Broken), those that come from here on
     /// begin a new phase.
+    ///
+    /// So let one do it, and the others wait until it has: a second reset would send away those that already wait in the new phase. It is
+    /// for as many parties as before; somebody must come in the place of one that died.
     pub fn reset(&self) -> Result<()> {
         let call = self.placed.call(Deadline::NEVER)?;
         self.raw().reset(self.placed.of_members(), &call)
@@ -141,6 +144,7 @@ impl Barrier {
 
     /// Breaks the barrier: those that wait, and those that come, get [`Err(Broken)`](crate::Error::Broken).
     pub fn abort(&self) {
+        self.placed.become_member();
         self.raw().abort();
     }
 

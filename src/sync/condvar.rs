@@ -140,12 +140,14 @@ impl Condvar {
     /// Wakes one waiter, if there is any.
     #[inline]
     pub fn notify_one(&self) {
+        self.placed.become_member();
         self.placed.control().notify_one();
     }
 
     /// Wakes all waiters.
     #[inline]
     pub fn notify_all(&self) {
+        self.placed.become_member();
         self.placed.control().notify_all();
     }
 

@@ -25,12 +25,16 @@ unsafe impl InRegion for RawEvent {}
 ///
 /// # When a member dies
 /// A waiter that dies takes nothing with it. If an automatic event was about to let it through, it lets another through, within about
-/// 50 ms (with more than 64 members, within a second); if it had let it through, that was its turn. If one dies while it sets the
-/// event, it was set or not; if it was, all who wait find out within the same time.
+/// 50 ms (with more than 64 members, within a second; longer when the dead one had much memory to give back); if it had let it through,
+/// that was its turn. If one dies while it sets the event, it was set or not; if it was, all who wait find out within the same time.
+///
+/// A stopped (SIGSTOP) process is alive. If it is stopped just when an automatic event has woken it, the event stays set until it goes on
+/// or another looks: one who comes by does so at once, one who sleeps already within 12 s.
 ///
 /// # Fairness
-/// An automatic event wakes those that sleep in the order in which they went to sleep, real-time threads first. One that still spins,
-/// or just comes by, may be quicker. A set of an automatic event that is set already lets nobody through in addition.
+/// None. An automatic event wakes who has slept longest since it last looked around; all who wait do so now and then, and some (who see to
+/// it that deaths are found) every 20 ms, and stand last in the queue again. Real-time threads are woken first. One that still spins, or just
+/// comes by, may be quicker. A set of an automatic event that is set already lets nobody through in addition.
 ///
 /// # Errors
 /// [`WouldBlock`](Error::WouldBlock) from `try_wait`; [`Timeout`](Error::Timeout) from `wait_timeout`;
@@ -130,9 +134,10 @@ impl Event {
         self.reset == Reset::Automatic
     }
 
-    /// Sets the event: lets all waiters through, or, if it [is automatic](Self::is_auto_reset), one.
+    /// Sets the event: lets all waiters through, even if somebody clears it at once; or, if it [is automatic](Self::is_auto_reset), one.
     #[inline]
     pub fn set(&self) {
+        self.placed.become_member();
         self.placed.control().set(self.reset);
     }
 

@@ -20,7 +20,8 @@ unsafe impl InRegion for RawOnce {}
 ///
 /// # When a member dies
 /// In its closure: it is not done, and the next caller, or one who waits already, runs its own closure. So a closure should begin anew,
-/// whatever it finds: with [`call_once_force`](Self::call_once_force) it is told whether an earlier one was left off. A caller
+/// whatever it finds: with [`call_once_force`](Self::call_once_force) it is told whether an earlier one was left off. A lock that the dead one
+/// held in it is poisoned: take such locks by `recover`. A caller
 /// that waits finds out within about 20 ms of the death (longer when the dead one had much memory to give back). A stopped (SIGSTOP)
 /// process is alive. In any other moment a death leaves it done, or not begun.
 ///
@@ -56,7 +57,8 @@ unsafe impl InRegion for RawOnce {}
 ///
 /// // The same in each process.
 /// filled.call_once(|| {
-///     let mut table = table.lock().expect("nobody else is at it");
+///     // Not `lock`: one who was killed in here may have left it poisoned.
+///     let mut table = table.recover().expect("the segment is whole");
 ///     (0..).zip(&mut *table).for_each(|(n, square)| *square = n * n);
 /// })?;
 /// assert_eq!(table.get(9)?, 81);

@@ -93,7 +93,8 @@ pub struct ReentrantMutex {
 
 /// One lock of a [`ReentrantMutex`]; dropping the last one of a thread unlocks.
 ///
-/// A guard that is dropped while its thread panics poisons the lock, when the last one is dropped. A guard that a forked child
+/// A guard that is dropped while its thread panics poisons the lock, when the last one is dropped; a [`recover`](ReentrantMutex::recover) by
+/// the thread itself before that does not prevent it. A guard that a forked child
 /// inherited is inert: the lock is the parent's, and dropping the child's copy does nothing. A guard that is leaked
 /// leaves its lock held until this process detaches or dies (a waiter that has waited long by then may take 12 s to find out about
 /// a detach).

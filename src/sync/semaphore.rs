@@ -184,6 +184,8 @@ fn fill(at: NonNull<u8>, permits: u64) {
 
 /// A permit of a [`Semaphore`]; dropping it gives it back.
 ///
+/// It borrows the handle that it was taken by. A thread that is to outlive that handle's scope takes its own, by a clone of the handle.
+///
 /// A permit that a forked child inherited is inert: it is the parent's, and dropping the child's copy does nothing. One that is
 /// leaked (other than by [`forget`](Self::forget)) is held until this process detaches or dies.
 ///
@@ -197,8 +199,9 @@ pub struct Permit<'a> {
 }
 
 impl Permit<'_> {
-    /// Lets go of the permit without giving it back: there is one less from here on. So a permit is handed over: another process adds
-    /// it again, with [`add_permits(1)`](Semaphore::add_permits), when it is done with what the permit stands for.
+    /// Lets go of the permit without giving it back: there is one less from here on. So a permit is handed over: forget it, tell another
+    /// process (by a [`Queue`](crate::Queue), say), and that one adds it again, with [`add_permits(1)`](Semaphore::add_permits), when it is
+    /// done with what the permit stands for. In between it is in nobody's name: if either dies then, somebody must add it in its stead.
     ///
     /// If this process dies within this call, the permit came back or is forgotten. In a forked child it does nothing.
     pub fn forget(self) {

@@ -150,6 +150,30 @@ fn one_set_lets_all_threads_of_all_processes_through() {
     within_the_limit(|| children.into_iter().for_each(Child::finish));
 }
 
+/// A pulse: whether those who sleep are quick enough to see it set is not the question.
+#[test]
+fn a_set_that_is_cleared_at_once_lets_all_through_who_wait() {
+    let name = Name::new("pulse");
+    let seg = Segment::create(&name, 1 << 12).unwrap();
+    let e = Event::create(&seg, "e").unwrap();
+    for _ in 0..5 {
+        let mut children: Vec<_> = (0..2)
+            .map(|_| Child::start("wait_in_threads", &[&name]))
+            .collect();
+        for child in &mut children {
+            child.expect("ready");
+            eventually(LONG, "all sleep", || waits_on_a_futex(child.pid()));
+        }
+        e.set();
+        e.clear();
+        eventually(LIMIT, "all are through", || {
+            children.iter_mut().all(|c| c.has_ended().is_some())
+        });
+        children.into_iter().for_each(Child::finish);
+        assert!(!e.is_set());
+    }
+}
+
 pub(crate) fn wait_then_tell(args: &[String]) {
     let seg = Segment::open(&args[0]).unwrap();
     let event = Event::open(&seg, "e").unwrap();
