@@ -28,6 +28,8 @@ use super::tally::{Counted, Tally};
 use super::wait::{Look, wait_for};
 use crate::error::{Error, Result};
 use crate::sys::atomic::{AtomicU64, LoadOwn, Ordering, fence_after_rmw};
+use crate::sys::deadline::LastDone;
+use std::time::Duration;
 
 /// All zero is a semaphore without permits.
 ///
@@ -66,18 +68,21 @@ impl RawSemaphore {
     }
 
     /// Takes a permit, waiting for one until the deadline.
+    ///
+    /// `asked` is when the caller's handle last asked the kernel after those who hold permits. While permits come and go each wait may
+    /// be too short to ask, and those of the dead would be missing for ever: so one attempt in vain asks, now and then.
     #[inline]
     pub(crate) fn acquire<M: Membership>(
         &self,
         tallies: &[Tally],
         call: &Call<'_, M>,
+        asked: &LastDone,
     ) -> Result<()> {
-        wait_for(
-            call,
-            &self.released,
-            |look| self.acquire_now(tallies, call, look),
-            || self.available() != 0,
-        )
+        let attempt = |look| {
+            let asks = || look == Look::AskingAfterOwners || asked.is_due(pause(tallies.len()));
+            self.acquire_now(tallies, call, asks)
+        };
+        wait_for(call, &self.released, attempt, || self.available() != 0)
     }
 
     /// As [`acquire`](Self::acquire), at once: `Err(WouldBlock)` if there is none. Asks the kernel after those who hold them, so
@@ -88,30 +93,30 @@ impl RawSemaphore {
         tallies: &[Tally],
         call: &Call<'_, M>,
     ) -> Result<()> {
-        match self.acquire_now(tallies, call, Look::AskingAfterOwners) {
+        match self.acquire_now(tallies, call, || true) {
             Ok(true) => Ok(()),
             Ok(false) | Err(Error::Timeout) => Err(Error::WouldBlock),
             Err(e) => Err(e),
         }
     }
 
-    /// One attempt.
+    /// One attempt, which asks after those who hold permits if there is none and `asks` says so.
     #[inline]
     fn acquire_now<M: Membership>(
         &self,
         tallies: &[Tally],
         call: &Call<'_, M>,
-        look: Look,
+        asks: impl FnOnce() -> bool,
     ) -> Result<bool> {
         let mut turn = self.turn(tallies, call)?;
         if turn.take(call.me)? {
             return Ok(true);
         }
-        if look == Look::AtOnce {
-            return Ok(false);
-        }
         // Without the lock: many may wait, and ask, at once.
         drop(turn);
+        if !asks() {
+            return Ok(false);
+        }
         let dead = |t: &Tally| {
             // Relaxed, and no claim is made on it: it is looked at again under the lock.
             let counted = t.load(Ordering::Relaxed);
@@ -273,6 +278,11 @@ impl Turn<'_> {
         self.freed += available.saturating_sub(before);
         Ok(())
     }
+}
+
+/// How long a handle whose waits are short leaves off asking: as the sweep does, it asks after 32 members in 20 ms.
+fn pause(members: usize) -> Duration {
+    Duration::from_millis(20) * members.div_ceil(32) as u32
 }
 
 /// How many permits a tally takes out of the pool: those that bear nobody's name are not out.

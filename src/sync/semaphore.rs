@@ -6,7 +6,7 @@ use crate::raw::semaphore::RawSemaphore;
 use crate::raw::tally::Tally;
 use crate::raw::{Call, MemberId};
 use crate::segment::{Inner, Placed, Segment, Shape};
-use crate::sys::deadline::Deadline;
+use crate::sys::deadline::{Deadline, LastDone};
 use crate::sys::map::InRegion;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
@@ -67,9 +67,10 @@ unsafe impl InRegion for Tally {}
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone)]
 pub struct Semaphore {
     placed: Placed<RawSemaphore>,
+    /// When a wait of this handle last asked after those who hold permits.
+    asked: LastDone,
 }
 
 impl Semaphore {
@@ -83,22 +84,26 @@ impl Semaphore {
     pub fn create(segment: &Segment, name: &str, permits: usize) -> Result<Self> {
         let permits = check(permits)?;
         let fill = |at| fill(at, permits);
-        let placed = Placed::create::<()>(segment, name, Self::SHAPE, 1, fill)?;
-        Ok(Semaphore { placed })
+        Placed::create::<()>(segment, name, Self::SHAPE, 1, fill).map(Self::of)
     }
 
     /// Finds the semaphore of that name.
     pub fn open(segment: &Segment, name: &str) -> Result<Self> {
-        let placed = Placed::open::<()>(segment, name, Self::SHAPE, None)?;
-        Ok(Semaphore { placed })
+        Placed::open::<()>(segment, name, Self::SHAPE, None).map(Self::of)
     }
 
     /// Finds the semaphore of that name, whatever its permits, or makes one of so many.
     pub fn open_or_create(segment: &Segment, name: &str, permits: usize) -> Result<Self> {
         let permits = check(permits)?;
         let fill = |at| fill(at, permits);
-        let placed = Placed::open_or_create::<()>(segment, name, Self::SHAPE, 1, fill)?;
-        Ok(Semaphore { placed })
+        Placed::open_or_create::<()>(segment, name, Self::SHAPE, 1, fill).map(Self::of)
+    }
+
+    fn of(placed: Placed<RawSemaphore>) -> Self {
+        Semaphore {
+            placed,
+            asked: LastDone::never(),
+        }
     }
 
     /// Takes a permit, waiting as long as it takes.
@@ -137,7 +142,7 @@ impl Semaphore {
     #[inline]
     fn acquire_until(&self, deadline: Deadline) -> Result<Permit<'_>> {
         let call = self.placed.call(deadline)?;
-        self.raw().acquire(self.tallies(), &call)?;
+        self.raw().acquire(self.tallies(), &call, &self.asked)?;
         self.permit(call.me)
     }
 
@@ -229,6 +234,12 @@ impl Drop for Permit<'_> {
             // An error: as in `forget`.
             let _ = self.of.raw().release(self.of.tallies(), &self.call());
         }
+    }
+}
+
+impl Clone for Semaphore {
+    fn clone(&self) -> Self {
+        Semaphore::of(self.placed.clone())
     }
 }
 
