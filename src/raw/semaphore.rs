@@ -50,6 +50,7 @@ pub(crate) struct RawSemaphore {
 struct Turn<'a> {
     of: &'a RawSemaphore,
     tallies: &'a [Tally],
+    /// Added up with saturation: where a peer scribbles it can be any number.
     freed: u64,
 }
 
@@ -221,7 +222,7 @@ impl Turn<'_> {
         // This store takes the permit, and gives the dead one's back.
         tally.word.store(Counted::word(me, mine), Ordering::Relaxed);
         self.of.available.store(available - 1, Ordering::Relaxed);
-        self.freed += u64::from(others);
+        self.freed = self.freed.saturating_add(u64::from(others));
         Ok(true)
     }
 
@@ -245,7 +246,7 @@ impl Turn<'_> {
             .ok_or(Error::Corrupt)?;
         // Relaxed: a waiter that looks without the lock is told by the signal, see `drop`.
         self.of.available.store(available, Ordering::Relaxed);
-        self.freed += count;
+        self.freed = self.freed.saturating_add(count);
         Ok(())
     }
 
@@ -275,7 +276,7 @@ impl Turn<'_> {
         let before = self.of.available.load_own();
         self.of.available.store(available, Ordering::Relaxed);
         // And the dead one told nobody.
-        self.freed += available.saturating_sub(before);
+        self.freed = self.freed.saturating_add(available.saturating_sub(before));
         Ok(())
     }
 }
@@ -301,5 +302,83 @@ impl Drop for Turn<'_> {
                 .released
                 .notify(u32::try_from(self.freed).unwrap_or(u32::MAX));
         }
+    }
+}
+
+#[cfg(all(test, not(commonhold_loom)))]
+mod tests {
+    use super::*;
+    use crate::raw::Nap;
+    use crate::sys::atomic::AtomicU32;
+    use crate::sys::deadline::Deadline;
+    use crate::sys::futex::Wake;
+    use crate::sys::spin::Adaptive;
+    use std::cell::Cell;
+
+    /// A semaphore of three slots, the last of which is ours; while a member of another is asked after, a peer scribbles.
+    struct Scribbled {
+        raw: RawSemaphore,
+        tallies: [Tally; 3],
+        scribble: fn(&Scribbled, asked: u32),
+        asked: Cell<u32>,
+    }
+
+    fn id(slot: u32) -> MemberId {
+        MemberId::new(slot, 1).unwrap()
+    }
+
+    impl Membership for Scribbled {
+        fn is_alive(&self, id: MemberId) -> bool {
+            let asked = self.asked.get();
+            self.asked.set(asked + 1);
+            (self.scribble)(self, asked);
+            id.slot() == 2
+        }
+
+        fn deaths(&self) -> u32 {
+            0
+        }
+
+        fn park(&self, _: &AtomicU32, _: u32, _: u32, _: Nap, _: Deadline) -> Wake {
+            Wake::Again
+        }
+    }
+
+    #[test]
+    fn permits_without_end_that_come_back_are_too_many_and_no_panic() {
+        let s = Scribbled {
+            // SAFETY: all zero is a semaphore without permits.
+            raw: unsafe { std::mem::zeroed() },
+            // SAFETY: all zero are tallies of nobody.
+            tallies: unsafe { std::mem::zeroed() },
+            scribble: |s, asked| match asked {
+                // Looking for the dead: more permits than there can be, and a dead one has the lock.
+                0 => {
+                    s.raw.total.store(u64::MAX, Ordering::Relaxed);
+                    assert!(s.raw.lock.lock_at_once(id(0)));
+                }
+                // Asking after the lock's holder.
+                1 => {}
+                // Taking back, after all was added up.
+                2 => {
+                    let all = Counted::word(id(1), u32::MAX);
+                    s.tallies[1].word.store(all, Ordering::Relaxed);
+                    s.raw.available.store(0, Ordering::Relaxed);
+                }
+                _ => {}
+            },
+            asked: Cell::new(0),
+        };
+        let one = Counted::word(id(0), 1);
+        s.tallies[0].word.store(one, Ordering::Relaxed);
+        let call = Call {
+            members: &s,
+            me: id(2),
+            spin: &Adaptive::new(),
+            deadline: Deadline::PASSED,
+        };
+        s.raw.try_acquire(&s.tallies, &call).unwrap();
+        assert_eq!(s.asked.get(), 4);
+        assert_eq!(s.raw.available(), u64::from(u32::MAX));
     }
 }
