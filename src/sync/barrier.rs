@@ -136,7 +136,8 @@ impl Barrier {
     /// begin a new phase.
     pub fn reset(&self) -> Result<()> {
         let call = self.placed.call(Deadline::NEVER)?;
-        self.raw().reset(self.placed.of_members(), &call)
+        self.raw().reset(self.placed.of_members(), &call)?;
+        self.placed.check_whole()
     }
 
     /// Breaks the barrier: those that wait, and those that come, get [`Err(Broken)`](crate::Error::Broken).

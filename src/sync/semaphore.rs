@@ -118,8 +118,8 @@ impl Semaphore {
     #[inline]
     pub fn try_acquire(&self) -> Result<Permit<'_>> {
         let call = self.placed.call(Deadline::PASSED)?;
-        self.raw().try_acquire(self.tallies(), &call)?;
-        self.permit(call.me)
+        let took = self.raw().try_acquire(self.tallies(), &call);
+        self.permit(call.me, took)
     }
 
     /// Takes a permit, waiting at most `timeout`.
@@ -130,7 +130,8 @@ impl Semaphore {
     /// Makes so many more permits.
     pub fn add_permits(&self, permits: usize) -> Result<()> {
         let call = self.placed.call(Deadline::NEVER)?;
-        self.raw().add(self.tallies(), &call, permits as u64)
+        self.raw().add(self.tallies(), &call, permits as u64)?;
+        self.placed.check_whole()
     }
 
     /// How many permits there were to be had a moment ago. Those of a dead process count once somebody has found out, by waiting, or by
@@ -142,19 +143,18 @@ impl Semaphore {
     #[inline]
     fn acquire_until(&self, deadline: Deadline) -> Result<Permit<'_>> {
         let call = self.placed.call(deadline)?;
-        self.raw().acquire(self.tallies(), &call, &self.asked)?;
-        self.permit(call.me)
+        let took = self.raw().acquire(self.tallies(), &call, &self.asked);
+        self.permit(call.me, took)
     }
 
-    /// A permit is `me`'s.
+    /// A permit is `me`'s, or it got none.
     #[inline]
-    fn permit(&self, me: MemberId) -> Result<Permit<'_>> {
-        let permit = Permit { of: self, me };
-        if !permit.is_mine() {
-            // The region was lost while we took it.
+    fn permit(&self, me: MemberId, took: Result<()>) -> Result<Permit<'_>> {
+        if self.placed.member().load(Ordering::Relaxed) != me.bits() {
+            // The region was lost meanwhile, and that there was a permit, or none, means nothing.
             return Err(Error::Corrupt);
         }
-        Ok(permit)
+        took.map(|()| Permit { of: self, me })
     }
 
     #[inline]

@@ -9,20 +9,21 @@ mod semaphore;
 #[path = "../support/mod.rs"]
 mod support;
 
-use barrier::{arrive, arrive_twice, cross};
+use barrier::{arrive, arrive_twice, cross, lose_a_barrier};
 use event::{answer, wait_in_threads, wait_then_tell};
 use once::{count_once, count_once_as_heir, run_for_ever, wait_for_completion};
 use reentrant::{count_up, hold_thrice, mend_for_ever};
 use rwlock::{
     add_while_told, read_for_ever, recover_for_ever, wait_to_read, wait_to_write, write_half,
 };
-use semaphore::{hold_permits, take_turns, wait_for_a_permit};
+use semaphore::{hold_permits, lose_permits, take_turns, wait_for_a_permit};
 use std::time::{Duration, Instant};
 
 support::roles!(
     arrive,
     arrive_twice,
     cross,
+    lose_a_barrier,
     answer,
     wait_in_threads,
     wait_then_tell,
@@ -40,6 +41,7 @@ support::roles!(
     wait_to_write,
     write_half,
     hold_permits,
+    lose_permits,
     take_turns,
     wait_for_a_permit,
 );
@@ -55,3 +57,9 @@ fn within_the_limit<R>(f: impl FnOnce() -> R) -> R {
 }
 
 fn is_a_handle<T: Clone + Send + Sync + 'static>(_: &T) {}
+
+/// Nobody who does not guard it may have it open.
+fn cut_short(name: &support::Name) {
+    let file = std::fs::OpenOptions::new().write(true).open(name.path());
+    file.unwrap().set_len(0).unwrap();
+}
