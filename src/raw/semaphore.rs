@@ -80,7 +80,11 @@ impl RawSemaphore {
         asked: &LastDone,
     ) -> Result<()> {
         let attempt = |look| {
-            let asks = || look == Look::AskingAfterOwners || asked.is_due(pause(tallies.len()));
+            let asks = || match look {
+                Look::AskingAfterOwners => true,
+                Look::AtOnce => asked.is_due(pause(tallies.len())),
+                Look::Idly => false,
+            };
             self.acquire_now(tallies, call, asks)
         };
         wait_for(call, &self.released, attempt, || self.available() != 0)
