@@ -134,6 +134,9 @@ impl Barrier {
 
     /// Makes the barrier whole and empty. Those that wait get [`Err(Broken)`](crate::Error::Broken), those that come from here on
     /// begin a new phase.
+    ///
+    /// It waits for those that are just arriving, as long as it takes: if one of them is stopped (SIGSTOP) in these few instructions,
+    /// until it goes on.
     pub fn reset(&self) -> Result<()> {
         let call = self.placed.call(Deadline::NEVER)?;
         self.raw().reset(self.placed.of_members(), &call)?;

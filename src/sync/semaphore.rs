@@ -67,6 +67,7 @@ unsafe impl InRegion for Tally {}
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone)]
 pub struct Semaphore {
     placed: Placed<RawSemaphore>,
     /// When a wait of this handle last asked after those who hold permits.
@@ -128,6 +129,8 @@ impl Semaphore {
     }
 
     /// Makes so many more permits.
+    ///
+    /// As giving one back, it waits for those that are just taking one or giving one back, as long as it takes.
     pub fn add_permits(&self, permits: usize) -> Result<()> {
         let call = self.placed.call(Deadline::NEVER)?;
         self.raw().add(self.tallies(), &call, permits as u64)?;
@@ -234,12 +237,6 @@ impl Drop for Permit<'_> {
             // An error: as in `forget`.
             let _ = self.of.raw().release(self.of.tallies(), &self.call());
         }
-    }
-}
-
-impl Clone for Semaphore {
-    fn clone(&self) -> Self {
-        Semaphore::of(self.placed.clone())
     }
 }
 

@@ -1,6 +1,6 @@
 //! Absolute points of CLOCK_MONOTONIC, so that a wait that is interrupted or resumed does not become longer.
 
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The moment after which a wait gives up, or never.
@@ -41,8 +41,15 @@ impl Deadline {
 #[derive(Debug)]
 pub(crate) struct LastDone {
     /// Microseconds of CLOCK_MONOTONIC; 0: never.
-    #[cfg_attr(commonhold_loom, allow(dead_code))]
     at: AtomicU64,
+}
+
+impl Clone for LastDone {
+    fn clone(&self) -> Self {
+        LastDone {
+            at: AtomicU64::new(self.at.load(Ordering::Relaxed)),
+        }
+    }
 }
 
 impl LastDone {
@@ -61,8 +68,7 @@ impl LastDone {
 
 #[cfg(not(commonhold_loom))]
 mod clock {
-    use super::{Deadline, Duration, LastDone};
-    use std::sync::atomic::Ordering;
+    use super::{Deadline, Duration, LastDone, Ordering};
 
     impl LastDone {
         /// Whether that was `every` or longer ago: then the caller does it.
@@ -133,7 +139,7 @@ mod tests {
         assert!(!last.is_due(hour));
         assert!(last.is_due(Duration::ZERO));
         let later = (now() + hour).as_micros() as u64;
-        last.at.store(later, std::sync::atomic::Ordering::Relaxed);
+        last.at.store(later, Ordering::Relaxed);
         assert!(!last.is_due(Duration::from_micros(1)));
     }
 
