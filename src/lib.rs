@@ -2,13 +2,26 @@
 // Under loom only the raw machines and their models are built; what only the rest uses looks unused.
 #![cfg_attr(commonhold_loom, allow(dead_code, unused_imports))]
 // Elsewhere this sentence is the only error: nothing else is built, also where there is no standard library.
-#![cfg_attr(not(all(target_os = "linux", target_has_atomic = "64")), no_std)]
-#[cfg(not(all(target_os = "linux", target_has_atomic = "64")))]
+#![cfg_attr(
+    not(any(
+        all(target_os = "linux", target_has_atomic = "64"),
+        feature = "raw-sync"
+    )),
+    no_std
+)]
+#[cfg(not(any(
+    all(target_os = "linux", target_has_atomic = "64"),
+    feature = "raw-sync"
+)))]
 compile_error!(
-    "commonhold needs Linux on a processor with 64-bit atomics: its locks are futexes, and the kernel's record locks vouch for its members"
+    "commonhold needs Linux on a processor with 64-bit atomics: its locks are futexes, and the kernel's record locks vouch for its members. \
+     Elsewhere, its feature `raw-sync` has locks that are not robust"
 );
 
-#[cfg(all(target_os = "linux", target_has_atomic = "64"))]
+#[cfg(any(
+    all(target_os = "linux", target_has_atomic = "64"),
+    feature = "raw-sync"
+))]
 mod error;
 #[cfg(all(target_os = "linux", target_has_atomic = "64"))]
 mod raw;
@@ -19,7 +32,13 @@ mod sys;
 mod data;
 #[cfg(all(target_os = "linux", target_has_atomic = "64", not(commonhold_loom)))]
 mod layout;
-#[cfg(all(target_os = "linux", target_has_atomic = "64", not(commonhold_loom)))]
+#[cfg(all(
+    any(
+        all(target_os = "linux", target_has_atomic = "64"),
+        feature = "raw-sync"
+    ),
+    not(commonhold_loom)
+))]
 mod plain;
 #[cfg(all(target_os = "linux", target_has_atomic = "64", not(commonhold_loom)))]
 mod queue;
@@ -28,15 +47,26 @@ mod segment;
 #[cfg(all(target_os = "linux", target_has_atomic = "64", not(commonhold_loom)))]
 mod sync;
 
-#[cfg(all(target_os = "linux", target_has_atomic = "64"))]
+#[cfg(any(
+    all(target_os = "linux", target_has_atomic = "64"),
+    feature = "raw-sync"
+))]
 pub use error::{Error, Place, Result};
+
+#[cfg(all(
+    any(
+        all(target_os = "linux", target_has_atomic = "64"),
+        feature = "raw-sync"
+    ),
+    not(commonhold_loom)
+))]
+pub use plain::{InPlace, Plain};
 
 #[cfg(all(target_os = "linux", target_has_atomic = "64", not(commonhold_loom)))]
 pub use {
     data::{Array, AtomicCell, Atomics, Value},
     layout::fingerprint::Kind,
     layout::header::LAYOUT_VERSION,
-    plain::{InPlace, Plain},
     queue::{Iter, Queue},
     segment::{Member, Object, Segment, SegmentOptions},
     sync::{
@@ -46,11 +76,32 @@ pub use {
     },
 };
 
+// What runs the unit tests stands outside of the module.
+#[cfg(all(feature = "raw-sync", not(commonhold_loom)))]
+#[cfg_attr(
+    not(test),
+    deprecated(
+        note = "not robust: a process that dies with one of these locks leaves it locked for ever. On Linux use those at the \
+                crate's root; who must do with these says #[allow(deprecated)]"
+    )
+)]
+pub mod not_robust;
+
 /// The crate whose traits say which types may live in a segment. For `#[derive]`, name it in your own Cargo.toml:
 /// `bytemuck = { version = "1", features = ["derive"] }`.
-#[cfg(all(target_os = "linux", target_has_atomic = "64"))]
+#[cfg(any(
+    all(target_os = "linux", target_has_atomic = "64"),
+    feature = "raw-sync"
+))]
 pub use bytemuck;
 
 /// Under loom there is no layout.
 #[cfg(commonhold_loom)]
 pub const LAYOUT_VERSION: u32 = 0;
+
+/// Where there are no segments, an error about a version is about the format of these.
+#[cfg(all(
+    feature = "raw-sync",
+    not(all(target_os = "linux", target_has_atomic = "64"))
+))]
+const LAYOUT_VERSION: u32 = 1;

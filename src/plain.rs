@@ -28,8 +28,8 @@ pub trait Plain: bytemuck::CheckedBitPattern + bytemuck::NoUninit + Send + 'stat
 
 impl<T: bytemuck::CheckedBitPattern + bytemuck::NoUninit + Send + 'static> Plain for T {}
 
-/// Values that stand in a segment and are lent in place, as `&mut T` behind a lock: [`Mutex`](crate::Mutex) and
-/// [`Array`](crate::Array).
+/// Values that stand in a segment and are lent in place, as `&mut T` behind a lock: [`Mutex`](crate::Mutex),
+/// [`RwLock`](crate::RwLock) and [`Array`](crate::Array).
 ///
 /// Implemented for every type that is [`NoUninit`](bytemuck::NoUninit) and
 /// [`AnyBitPattern`](bytemuck::AnyBitPattern): whatever bytes a peer leaves there are a valid value. That is: integers,
@@ -51,3 +51,52 @@ impl<T: bytemuck::CheckedBitPattern + bytemuck::NoUninit + Send + 'static> Plain
 pub trait InPlace: bytemuck::AnyBitPattern + bytemuck::NoUninit + Send + 'static {}
 
 impl<T: bytemuck::AnyBitPattern + bytemuck::NoUninit + Send + 'static> InPlace for T {}
+
+/// Longest type name kept in the region, in bytes.
+pub(crate) const TYPE_NAME_BYTES: usize = 96;
+
+/// The type's name without the paths, so that it does not change when a type moves to another module or crate: `State`,
+/// `[u64; 4]`, `Pair<State>`. Cut to [`TYPE_NAME_BYTES`].
+pub(crate) fn short_type_name<T>() -> String {
+    let full = std::any::type_name::<T>();
+    let mut short = String::new();
+    let mut word = String::new();
+    let mut rest = full.chars().peekable();
+    while let Some(c) = rest.next() {
+        if c.is_alphanumeric() || c == '_' {
+            word.push(c);
+        } else if c == ':' && rest.peek() == Some(&':') {
+            rest.next();
+            word.clear();
+        } else {
+            short.push_str(&word);
+            word.clear();
+            short.push(c);
+        }
+    }
+    short.push_str(&word);
+    let mut end = short.len().min(TYPE_NAME_BYTES);
+    while !short.is_char_boundary(end) {
+        end -= 1;
+    }
+    short.truncate(end);
+    short
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Local<T>(std::marker::PhantomData<T>);
+
+    #[test]
+    fn type_names_are_short() {
+        assert_eq!(short_type_name::<u64>(), "u64");
+        assert_eq!(short_type_name::<[u16; 4]>(), "[u16; 4]");
+        assert_eq!(
+            short_type_name::<Local<std::num::Wrapping<u8>>>(),
+            "Local<Wrapping<u8>>"
+        );
+        assert_eq!(short_type_name::<(u8, Local<u8>)>(), "(u8, Local<u8>)");
+    }
+}

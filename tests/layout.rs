@@ -2,7 +2,7 @@
 //! `src/layout/tests.rs`.)
 
 use commonhold::{
-    Array, Atomics, Barrier, Event, Once, Queue, ReentrantMutex, Segment, SegmentOptions,
+    Array, Atomics, Barrier, Event, Once, Queue, ReentrantMutex, RwLock, Segment, SegmentOptions,
     Semaphore, Value,
 };
 use std::os::fd::AsFd;
@@ -189,6 +189,34 @@ fn permits_and_arrivals_are_counted_where_documented() {
     assert_eq!(b.u64(arrivals("count")), 1);
     assert_eq!(b.u32(arrivals("id")), 1 << 10);
     assert_eq!(b.u32(object + at("RawBarrier", "arrived")), 1);
+}
+
+#[test]
+fn rwlocks_stand_where_documented() {
+    let seg = SegmentOptions::new().max_members(70).anonymous().unwrap();
+    let b = Bytes::of(&seg);
+    let lock_at = b.u64(at("Geometry", "data_at"));
+    let lock = RwLock::create(&seg, "lock", [7u64; 9]).unwrap();
+    // Two lines for the value.
+    let line_at = lock_at + 192 + 128;
+    assert_eq!(seg.objects()[0].size, 192 + 128 + 70 * 64);
+    let word = |field| b.u32(lock_at + at("RawRwLock", field));
+    let seen = || b.u64(lock_at + at("RawRwLock", "seen"));
+    let tally = || b.u64(line_at + at("ReaderLine", "tally"));
+    assert_eq!((seen(), tally()), (0, 0));
+    // Slot 0, generation 1.
+    let me = 1u64 << 10;
+    let reads = (lock.read().unwrap(), lock.read().unwrap());
+    assert_eq!((seen(), tally()), (1, me << 32 | 2));
+    drop(reads);
+    assert_eq!((seen(), tally()), (1, me << 32));
+
+    let mut write = lock.write().unwrap();
+    write[8] = 8;
+    assert_eq!((word("gate"), word("doubt")), (1 << 10, 1));
+    drop(write);
+    assert_eq!((word("gate"), word("doubt"), word("left")), (0, 0, 0));
+    assert_eq!(b.u64(lock_at + 192 + 8 * 8), 8);
 }
 
 /// Processes that share a segment need not be built by one compiler, and newer ones say `Atomic<u8>`.

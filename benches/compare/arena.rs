@@ -3,7 +3,8 @@
 use crate::locks::{PthreadCell, PthreadCond, RawSyncRoom};
 use crate::machine;
 use crate::meeting::{PthreadBarrier, RawSyncEventRoom, Sem};
-use commonhold::{Barrier, Condvar, Event, Mutex, Queue, Segment, Semaphore, Value};
+use crate::rwlocks::PthreadTable;
+use commonhold::{Barrier, Condvar, Event, Mutex, Queue, RwLock, Segment, Semaphore, Value};
 use memmap2::MmapRaw;
 use std::fs::File;
 use std::ops::Deref;
@@ -39,12 +40,15 @@ pub(crate) struct Plain {
     /// With one permit.
     pub(crate) sem: Line<Sem>,
     pub(crate) barrier: Line<PthreadBarrier>,
+    pub(crate) table: Line<PthreadTable>,
+    pub(crate) raw_sync_table: Line<PthreadTable>,
 }
 
 /// The objects in the segment.
 pub(crate) struct Objects {
     pub(crate) mutex: Mutex<Cell>,
     pub(crate) condvar: Condvar,
+    pub(crate) table: RwLock<Cell>,
     pub(crate) narrow: Value<u64>,
     pub(crate) wide: Value<Cell>,
     pub(crate) narrow_queue: Queue<u64>,
@@ -75,6 +79,7 @@ impl Arena {
         let objects = Objects {
             mutex: Mutex::create(&seg, "mutex", [0; 8])?,
             condvar: Condvar::create(&seg, "condvar")?,
+            table: RwLock::create(&seg, "table", [0; 8])?,
             narrow: Value::create(&seg, "narrow", 0)?,
             wide: Value::create(&seg, "wide", [0; 8])?,
             narrow_queue: Queue::create(&seg, "narrow queue", CAPACITY)?,
@@ -116,6 +121,8 @@ impl Arena {
         arena.raw_sync_events.iter().for_each(|e| e.0.init());
         arena.sem.0.init(1);
         arena.barrier.0.init();
+        arena.table.0.init();
+        arena.raw_sync_table.0.init();
         Ok(arena)
     }
 
@@ -130,6 +137,7 @@ impl Arena {
             objects: Objects {
                 mutex: Mutex::open(&seg, "mutex")?,
                 condvar: Condvar::open(&seg, "condvar")?,
+                table: RwLock::open(&seg, "table")?,
                 narrow: Value::open(&seg, "narrow")?,
                 wide: Value::open(&seg, "wide")?,
                 narrow_queue: Queue::open(&seg, "narrow queue")?,

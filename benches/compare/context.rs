@@ -6,6 +6,7 @@ use crate::options::Options;
 use crate::party::{self, Second};
 use crate::queue;
 use crate::report::quartiles;
+use crate::rwlocks::TABLES;
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
@@ -43,6 +44,9 @@ impl Context {
         assert!(self.arena.robust.0.survives_its_owner(), "not robust");
         for who in Who::LOCKS {
             self.pair(job(Verb::Tally, who, 0, 0));
+        }
+        for who in TABLES {
+            self.pair(job(Verb::Share, who, 1, 0));
         }
         let before = self.arena.objects.narrow.get().expect("sound");
         self.pair(job(Verb::Update, Who::Commonhold, 0, 0));

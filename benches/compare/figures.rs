@@ -5,6 +5,7 @@ use crate::context::{Context, each, job};
 use crate::job::{Verb, Who};
 use crate::locks::{Lock, STD_COND, with_lock};
 use crate::meeting::Turn;
+use crate::rwlocks::{SharedLock, TABLES, with_table};
 use crate::{machine, segments};
 use std::hint::black_box;
 use std::time::Duration;
@@ -44,6 +45,7 @@ fn contestant<'a>(name: &'static str, sample: impl FnMut() -> f64 + 'a) -> Conte
 pub(crate) fn all(cx: &Context) -> Vec<Figure<'_>> {
     let mut all = vec![round_trip(cx), uncontended(cx)];
     all.extend(contended(cx));
+    all.extend(sharing(cx));
     all.extend(values(cx));
     all.extend(queues(cx));
     all.extend([notify(cx), permit(cx), hand_over(cx), crossing(cx)]);
@@ -134,6 +136,55 @@ fn contended(cx: &Context) -> [Figure<'_>; 4] {
         },
         pairwise("contended, 100 ns inside", with(hundred, 0), robust),
         pairwise("contended, 400 ns between", with(0, 4 * hundred), best),
+    ]
+}
+
+/// The readers-writer locks.
+fn sharing(cx: &Context) -> [Figure<'_>; 3] {
+    fn with<'a>(
+        figure: Figure<'a>,
+        name: &'static str,
+        sample: impl Fn(Who) -> f64 + Copy + 'a,
+    ) -> Figure<'a> {
+        let one = |who: Who| contestant(who.name(), move || sample(who));
+        Figure {
+            name,
+            contestants: TABLES.into_iter().map(one).collect(),
+            ..figure
+        }
+    }
+    let solo = cx.options.solo();
+    let read = move |who| {
+        with_table!(who, cx.arena, |table| each(solo, || {
+            black_box(table.reading(|cell| cell[0]));
+        }))
+    };
+    let write = move |who| {
+        with_table!(who, cx.arena, |table| each(solo, || {
+            table.writing(|cell| cell[0] = cell[0].wrapping_add(1));
+        }))
+    };
+    let together = move |who| cx.pair(job(Verb::Share, who, 0, 0)) / 1e6;
+    let figure = |unit, better, goals| Figure {
+        name: "",
+        unit,
+        better,
+        contestants: Vec::new(),
+        goals,
+    };
+    let alone = || figure("ns", Better::Less, &[("std", 1.5), ("raw_sync", 5.0)]);
+    [
+        with(alone(), "read lock + unlock, uncontended", read),
+        with(
+            figure("M/s", Better::More, &[("std", 2.5)]),
+            "two readers",
+            together,
+        ),
+        with(
+            figure("ns", Better::Less, &[("raw_sync", 1.0)]),
+            "write lock + unlock, uncontended",
+            write,
+        ),
     ]
 }
 

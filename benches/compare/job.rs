@@ -4,7 +4,7 @@ use crate::arena::{Arena, Cell, Plain};
 use crate::locks::{Lock, with_lock};
 use crate::machine::work;
 use crate::report::quartiles;
-use crate::{meeting, queue};
+use crate::{meeting, queue, rwlocks};
 use std::hint::black_box;
 use std::str::FromStr;
 use std::sync::atomic::Ordering;
@@ -24,6 +24,8 @@ pub(crate) enum Verb {
     Read,
     /// Read a wide value while the other party writes it. Gives nothing: a check.
     Torn,
+    /// Read under a readers-writer lock, together; with `a`, the second party writes, and it is a check. Gives readings a second.
+    Share,
     /// Send items of `a` words, `b` at a time. Gives items a second.
     Send,
     /// Give the other its turn, wait for one's own. Gives ns for a hand-over.
@@ -100,7 +102,7 @@ impl FromStr for Job {
         };
         let is = |word: &str, it: &dyn std::fmt::Debug| format!("{it:?}") == word;
         let verb = [
-            Ping, Contend, Tally, Update, Read, Torn, Send, HandOver, Cross,
+            Ping, Contend, Tally, Update, Read, Torn, Share, Send, HandOver, Cross,
         ]
         .into_iter()
         .find(|v| is(verb, v));
@@ -169,25 +171,26 @@ pub(crate) fn take_part(arena: &Arena, job: Job, side: Side) -> f64 {
         (Verb::Torn, _) => torn(arena, side),
         (Verb::HandOver, who) => meeting::hand_over(arena, who, side),
         (Verb::Cross, who) => meeting::cross(arena, who, side),
+        (Verb::Share, who) => rwlocks::share(arena, who, job.a != 0, side),
         (Verb::Send, who) => queue::take_part(arena, who, job.a, job.b as usize, side),
     }
 }
 
 /// What both parties did, and how long that took. Zero for the second.
-struct Met {
+pub(crate) struct Met {
     ops: u64,
     time: Duration,
 }
 
 impl Met {
-    fn rate(&self) -> f64 {
+    pub(crate) fn rate(&self) -> f64 {
         self.ops as f64 / self.time.as_secs_f64().max(1e-9)
     }
 }
 
 /// Both parties do `op` over and over, until the first's time is up.
 #[inline]
-fn meet(plain: &Plain, side: Side, mut op: impl FnMut()) -> Met {
+pub(crate) fn meet(plain: &Plain, side: Side, mut op: impl FnMut()) -> Met {
     plain.arrive();
     let mut ops = 0;
     match side {

@@ -15,6 +15,7 @@ mod options;
 mod party;
 mod queue;
 mod report;
+mod rwlocks;
 mod segments;
 
 use context::Context;

@@ -59,7 +59,7 @@ fn show_both() {
     let std = include_str!("with_std.rs").lines();
     let commonhold = include_str!("with_commonhold.rs").lines();
     assert_eq!(std.clone().count(), commonhold.clone().count());
-    println!("{:<56} {}", "with_std.rs", "with_commonhold.rs");
+    println!("{:<56} with_commonhold.rs", "with_std.rs");
     for (std, commonhold) in std.zip(commonhold).filter(|(a, b)| a != b).skip(1) {
         println!("{:<56} {}", std.trim(), commonhold.trim());
     }

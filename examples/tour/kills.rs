@@ -2,7 +2,7 @@
 
 use crate::report::ms;
 use crate::workers::{Context, PATIENCE, Role, Worker, stay};
-use crate::{Result, Tour};
+use crate::{Result, Tour, lock_kills};
 use bytemuck::{Pod, Zeroable};
 use commonhold::{Error, Mutex, Queue, Segment, Value};
 use std::time::{Duration, Instant};
@@ -15,13 +15,13 @@ pub(crate) const ROLES: &[(&str, Role)] = &[
     ("next-writer", write_next),
 ];
 
-const KILLS: u32 = 10;
+pub(crate) const KILLS: u32 = 10;
 const ITEMS_PER_KILL: u64 = 100;
 
 /// Where a worker has come to; it says so in the Value "stage".
 const ELSEWHERE: u32 = 0;
-const IN_PLACE: u32 = 1;
-const WAITING: u32 = 2;
+pub(crate) const IN_PLACE: u32 = 1;
+pub(crate) const WAITING: u32 = 2;
 
 /// What the mutex guards. The sum of the two is always `MONEY`, except while a booking is half done.
 #[repr(C)]
@@ -56,20 +56,32 @@ pub(crate) fn show(tour: &mut Tour) -> Result<()> {
     let stage = Value::create(&tour.seg, "stage", ELSEWHERE)?;
     idle_readers(tour, &stage)?;
     mutex_holders(tour, &stage)?;
-    value_writers(tour, &stage)
+    value_writers(tour, &stage)?;
+    lock_kills::show(tour, &stage)
 }
 
 /// Starts a worker and waits until it says that it has come to `place`.
 fn start(tour: &Tour, role: &str, stage: &Value<u32>, place: u32) -> Result<Worker> {
+    start_with(tour, role, "", stage, place)
+}
+
+/// As [`start`], with an argument.
+pub(crate) fn start_with(
+    tour: &Tour,
+    role: &str,
+    arg: &str,
+    stage: &Value<u32>,
+    place: u32,
+) -> Result<Worker> {
     stage.set(ELSEWHERE)?;
-    let worker = Worker::start(tour.seg.name(), role, "")?;
+    let worker = Worker::start(tour.seg.name(), role, arg)?;
     stage
         .wait_until_timeout(PATIENCE, |&at| at == place)
         .context(format_args!("waiting for the {role}"))?;
     Ok(worker)
 }
 
-fn tell(seg: &Segment, place: u32) -> Result<()> {
+pub(crate) fn tell(seg: &Segment, place: u32) -> Result<()> {
     Ok(Value::open(seg, "stage")?.set(place)?)
 }
 
@@ -243,14 +255,14 @@ fn write_next(seg: &Segment, _: &str) -> Result<()> {
 }
 
 #[derive(Default)]
-struct Times(Vec<Duration>);
+pub(crate) struct Times(Vec<Duration>);
 
 impl Times {
-    fn add(&mut self, time: Duration) {
+    pub(crate) fn add(&mut self, time: Duration) {
         self.0.push(time);
     }
 
-    fn text(mut self) -> String {
+    pub(crate) fn text(mut self) -> String {
         self.0.sort_unstable();
         let median = self.0.get(self.0.len() / 2).copied().unwrap_or_default();
         let longest = self.0.last().copied().unwrap_or_default();

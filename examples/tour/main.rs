@@ -14,6 +14,7 @@ mod classics;
 mod counting;
 mod files;
 mod kills;
+mod lock_kills;
 mod report;
 mod segment;
 mod tree;

@@ -1,7 +1,7 @@
 //! Worker processes: this executable started again, in a role.
 
 use crate::segment::{self, JANITOR};
-use crate::{Result, classics, counting, kills};
+use crate::{Result, classics, counting, kills, lock_kills};
 use commonhold::Segment;
 use std::ffi::OsStr;
 use std::fmt::Display;
@@ -37,11 +37,16 @@ pub(crate) fn play(role: &OsStr, segment: &OsStr, argument: &OsStr) -> Result<()
     if role == JANITOR {
         return segment::janitor(segment);
     }
-    let (_, run) = [classics::ROLES, counting::ROLES, kills::ROLES]
-        .into_iter()
-        .flatten()
-        .find(|(name, _)| *name == role)
-        .ok_or_else(|| format!("there is no role {role:?}"))?;
+    let (_, run) = [
+        classics::ROLES,
+        counting::ROLES,
+        kills::ROLES,
+        lock_kills::ROLES,
+    ]
+    .into_iter()
+    .flatten()
+    .find(|(name, _)| *name == role)
+    .ok_or_else(|| format!("there is no role {role:?}"))?;
     end_with_the_tour();
     let seg = Segment::open(segment).context(format_args!("{role}: opening {segment}"))?;
     run(&seg, argument).map_err(|e| format!("{role} {argument}: {e}").into())

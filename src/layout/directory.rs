@@ -1,7 +1,8 @@
 //! The directory: a table of named objects, open-addressed by the hash of the name. Entries are made and never removed.
 
-use super::fingerprint::{Fingerprint, Kind, TYPE_NAME_BYTES};
+use super::fingerprint::{Fingerprint, Kind};
 use crate::error::{Error, Result};
+use crate::plain::TYPE_NAME_BYTES;
 use crate::sys::atomic::{AtomicU32, AtomicU64, Ordering};
 use crate::sys::copy;
 use crate::sys::map::InRegion;

@@ -1,5 +1,6 @@
 //! What an object is: enough to refuse a wrong `open`, and to say in the message what both sides meant.
 
+use crate::plain::short_type_name;
 use std::fmt;
 
 /// The kinds of object.
@@ -155,53 +156,9 @@ impl Fingerprint {
     }
 }
 
-/// Longest type name kept in the region, in bytes.
-pub(crate) const TYPE_NAME_BYTES: usize = 96;
-
-/// The type's name without the paths, so that it does not change when a type moves to another module or crate: `State`,
-/// `[u64; 4]`, `Pair<State>`. Cut to [`TYPE_NAME_BYTES`].
-fn short_type_name<T>() -> String {
-    let full = std::any::type_name::<T>();
-    let mut short = String::new();
-    let mut word = String::new();
-    let mut rest = full.chars().peekable();
-    while let Some(c) = rest.next() {
-        if c.is_alphanumeric() || c == '_' {
-            word.push(c);
-        } else if c == ':' && rest.peek() == Some(&':') {
-            rest.next();
-            word.clear();
-        } else {
-            short.push_str(&word);
-            word.clear();
-            short.push(c);
-        }
-    }
-    short.push_str(&word);
-    let mut end = short.len().min(TYPE_NAME_BYTES);
-    while !short.is_char_boundary(end) {
-        end -= 1;
-    }
-    short.truncate(end);
-    short
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    struct Local<T>(std::marker::PhantomData<T>);
-
-    #[test]
-    fn type_names_are_short() {
-        assert_eq!(short_type_name::<u64>(), "u64");
-        assert_eq!(short_type_name::<[u16; 4]>(), "[u16; 4]");
-        assert_eq!(
-            short_type_name::<Local<std::num::Wrapping<u8>>>(),
-            "Local<Wrapping<u8>>"
-        );
-        assert_eq!(short_type_name::<(u8, Local<u8>)>(), "(u8, Local<u8>)");
-    }
 
     #[test]
     fn a_message_says_kind_type_and_number() {

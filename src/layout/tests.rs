@@ -11,6 +11,7 @@ use crate::raw::mutex::RawMutex;
 use crate::raw::once::RawOnce;
 use crate::raw::queue::{End, Idle, RawQueue};
 use crate::raw::reentrant::RawReentrant;
+use crate::raw::rwlock::{RawRwLock, ReaderLine};
 use crate::raw::semaphore::RawSemaphore;
 use crate::raw::versioned::RawVersioned;
 
@@ -116,6 +117,8 @@ fn the_documented_layout_is_the_one_in_the_code() {
     check!(true, RawVersioned, writer, changed, version);
     check!(true, RawMutex, word);
     check!(true, ArrayControl, lock, reserved);
+    check!(false, RawRwLock, gate, doubt, left, reserved, seen);
+    check!(true, ReaderLine, tally, reserved);
     check!(true, RawCondvar, signal);
     check!(true, RawReentrant, lock, depth, holder);
     check!(true, RawEvent, state, changed);

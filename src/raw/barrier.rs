@@ -321,8 +321,8 @@ impl RawBarrier {
             if nap == Nap::UntilDeath && asked != Some(ticket.deaths) {
                 asked = Some(ticket.deaths);
                 if self.has_lost_a_party(number, all, call) {
+                    // Which notifies us too.
                     self.break_phase(number);
-                    continue;
                 }
             }
             match self.moved.wait(&ticket, call, nap) {

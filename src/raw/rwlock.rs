@@ -148,11 +148,21 @@ impl RawRwLock {
         members: &M,
         me: MemberId,
     ) -> Result<()> {
-        if self.read_at_once(line, me) || self.read_past_the_gate(line, me, Deadline::PASSED)? {
+        if self.read_at_once(line, me) {
             return Ok(());
         }
-        self.gate.try_lock(members, me, Heir::Inherits)?;
-        self.read_behind_the_gate(line, me, Deadline::PASSED)
+        let result = match self.read_past_the_gate(line, me, Deadline::PASSED) {
+            Ok(false) => self
+                .gate
+                .try_lock(members, me, Heir::Inherits)
+                .and_then(|_| self.read_behind_the_gate(line, me, Deadline::PASSED)),
+            other => other.map(drop),
+        };
+        match result {
+            // The tally did not stand still.
+            Err(Error::Timeout) => Err(Error::WouldBlock),
+            other => other,
+        }
     }
 
     fn read_past_the_gate(
@@ -498,4 +508,70 @@ fn is_gone<M: Membership>(slot: usize, lines: &[ReaderLine], members: &M) -> boo
         .word
         .compare_exchange(word, 0, Ordering::Relaxed, Ordering::Relaxed);
     true
+}
+
+#[cfg(all(test, not(commonhold_loom)))]
+mod tests {
+    use super::*;
+    use crate::raw::Nap;
+    use crate::sys::futex::Wake;
+    use crate::sys::spin::Adaptive;
+    use std::time::Duration;
+
+    /// Somebody who lives, reads and stays; and whenever a writer lies down for it, somebody notifies, for nothing.
+    struct Restless<'a> {
+        raw: &'a RawRwLock,
+    }
+
+    impl Membership for Restless<'_> {
+        fn is_alive(&self, _: MemberId) -> bool {
+            true
+        }
+
+        fn deaths(&self) -> u32 {
+            0
+        }
+
+        fn park(&self, _: &AtomicU32, _: u32, _: u32, _: Nap, _: Deadline) -> Wake {
+            self.raw.left.notify(u32::MAX);
+            Wake::Woken
+        }
+    }
+
+    #[test]
+    fn notifies_without_end_and_for_nothing_do_not_outlast_a_writers_deadline() {
+        // SAFETY: all zero is free and sound.
+        let (raw, lines) = unsafe { std::mem::zeroed::<(RawRwLock, [ReaderLine; 4])>() };
+        let reader = MemberId::new(3, 1).unwrap();
+        let members = Restless { raw: &raw };
+        raw.try_read(&lines[3], &members, reader).unwrap();
+        let call = Call {
+            members: &members,
+            me: MemberId::new(2, 1).unwrap(),
+            spin: &Adaptive::new(),
+            deadline: Deadline::after(Duration::from_millis(5)),
+        };
+        let stopped = raw.write_at_once(&lines, call.me).unwrap_err();
+        let wrote = raw.write_contended(&lines, &call, stopped);
+        assert!(matches!(wrote, Err(Error::Timeout)));
+        assert!(matches!(raw.recover(&lines, &call), Err(Error::Timeout)));
+        // It left the gate.
+        raw.try_read(&lines[2], &members, call.me).unwrap();
+    }
+
+    #[test]
+    fn a_full_tally_is_refused_and_does_not_wrap() {
+        // SAFETY: as above.
+        let (raw, line) = unsafe { std::mem::zeroed::<(RawRwLock, ReaderLine)>() };
+        let members = Restless { raw: &raw };
+        let me = MemberId::new(0, 1).unwrap();
+        raw.try_read(&line, &members, me).unwrap();
+        let full = Counted::word(me, u32::MAX);
+        line.tally.word.store(full, Ordering::Relaxed);
+        let refused = raw.try_read(&line, &members, me);
+        assert!(matches!(refused, Err(Error::TooLarge { .. })));
+        assert_eq!(line.tally.word.load(Ordering::Relaxed), full);
+        raw.unlock_read(&line);
+        raw.try_read(&line, &members, me).unwrap();
+    }
 }

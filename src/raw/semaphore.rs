@@ -319,16 +319,123 @@ mod tests {
     use crate::sys::spin::Adaptive;
     use std::cell::Cell;
 
+    /// Everybody lives, and nobody sleeps.
+    struct Awake;
+
+    impl Membership for Awake {
+        fn is_alive(&self, _: MemberId) -> bool {
+            true
+        }
+
+        fn deaths(&self) -> u32 {
+            0
+        }
+
+        fn park(&self, _: &AtomicU32, _: u32, _: u32, _: Nap, _: Deadline) -> Wake {
+            Wake::Again
+        }
+    }
+
+    struct Pool {
+        raw: RawSemaphore,
+        tallies: [Tally; 2],
+        spin: Adaptive,
+    }
+
+    impl Pool {
+        fn of(total: u64, available: u64, tallies: [u64; 2]) -> Pool {
+            Pool {
+                raw: RawSemaphore {
+                    lock: RawMutex {
+                        word: AtomicU32::new(RawMutex::FREE),
+                    },
+                    // SAFETY: all zero is a signal that nobody waits for.
+                    released: unsafe { std::mem::zeroed() },
+                    total: AtomicU64::new(total),
+                    available: AtomicU64::new(available),
+                },
+                tallies: tallies.map(|word| Tally {
+                    word: AtomicU64::new(word),
+                }),
+                spin: Adaptive::new(),
+            }
+        }
+
+        fn call(&self, deadline: Deadline) -> Call<'_, Awake> {
+            Call {
+                members: &Awake,
+                me: id(1, 7),
+                spin: &self.spin,
+                deadline,
+            }
+        }
+
+        fn acquire(&self) -> Result<()> {
+            let soon = Deadline::after(Duration::from_millis(5));
+            let asked = LastDone::never();
+            self.raw.acquire(&self.tallies, &self.call(soon), &asked)
+        }
+
+        fn release(&self) -> Result<()> {
+            let call = self.call(Deadline::NEVER);
+            self.raw.release(&self.tallies, &call)
+        }
+    }
+
+    fn id(slot: u32, generation: u32) -> MemberId {
+        MemberId::new(slot, generation).unwrap()
+    }
+
+    #[test]
+    fn the_next_member_in_a_slot_gives_the_permits_of_the_dead_back() {
+        let pool = Pool::of(5, 0, [0, Counted::word(id(1, 6), 5)]);
+        pool.acquire().unwrap();
+        assert_eq!(pool.raw.available(), 4);
+        let mine = pool.tallies[1].load(Ordering::Relaxed);
+        assert_eq!(mine.by(id(1, 7)), 1);
+        pool.release().unwrap();
+        assert_eq!(pool.raw.available(), 5);
+    }
+
+    #[test]
+    fn numbers_that_contradict_each_other_are_an_error() {
+        let [mine, others] = [id(1, 7), id(1, 6)].map(|id| Counted::word(id, u32::MAX));
+        let corrupt = |pool: Pool| {
+            assert!(matches!(pool.acquire(), Err(Error::Corrupt)));
+            // And the lock is left.
+            assert!(pool.raw.lock.lock_at_once(id(0, 1)));
+        };
+        corrupt(Pool::of(3, 4, [0; 2]));
+        corrupt(Pool::of(3, u64::MAX, [0, others]));
+        corrupt(Pool::of(u64::MAX, 1, [0, mine]));
+        // What the dead holder of the lock left does not add up.
+        let pool = Pool::of(3, 0, [Counted::word(id(0, 1), 4), 0]);
+        // No member ever bore this name.
+        pool.raw.lock.word.store(5, Ordering::Relaxed);
+        corrupt(pool);
+        let nothing_held = Pool::of(3, 3, [0; 2]);
+        assert!(matches!(nothing_held.release(), Err(Error::Corrupt)));
+        let full = Pool::of(3, u64::MAX, [0, Counted::word(id(1, 7), 1)]);
+        assert!(matches!(full.release(), Err(Error::Corrupt)));
+    }
+
+    #[test]
+    fn a_lock_that_is_never_left_does_not_outlast_a_deadline() {
+        let pool = Pool::of(3, 3, [0; 2]);
+        assert!(pool.raw.lock.lock_at_once(id(0, 1)));
+        assert!(matches!(pool.acquire(), Err(Error::Timeout)));
+        let tried = pool
+            .raw
+            .try_acquire(&pool.tallies, &pool.call(Deadline::PASSED));
+        assert!(matches!(tried, Err(Error::WouldBlock)));
+    }
+
     /// A semaphore of three slots, the last of which is ours; while a member of another is asked after, a peer scribbles.
     struct Scribbled {
         raw: RawSemaphore,
         tallies: [Tally; 3],
         scribble: fn(&Scribbled, asked: u32),
         asked: Cell<u32>,
-    }
-
-    fn id(slot: u32) -> MemberId {
-        MemberId::new(slot, 1).unwrap()
     }
 
     impl Membership for Scribbled {
@@ -359,13 +466,13 @@ mod tests {
                 // Looking for the dead: more permits than there can be, and a dead one has the lock.
                 0 => {
                     s.raw.total.store(u64::MAX, Ordering::Relaxed);
-                    assert!(s.raw.lock.lock_at_once(id(0)));
+                    assert!(s.raw.lock.lock_at_once(id(0, 1)));
                 }
                 // Asking after the lock's holder.
                 1 => {}
                 // Taking back, after all was added up.
                 2 => {
-                    let all = Counted::word(id(1), u32::MAX);
+                    let all = Counted::word(id(1, 1), u32::MAX);
                     s.tallies[1].word.store(all, Ordering::Relaxed);
                     s.raw.available.store(0, Ordering::Relaxed);
                 }
@@ -373,11 +480,11 @@ mod tests {
             },
             asked: Cell::new(0),
         };
-        let one = Counted::word(id(0), 1);
+        let one = Counted::word(id(0, 1), 1);
         s.tallies[0].word.store(one, Ordering::Relaxed);
         let call = Call {
             members: &s,
-            me: id(2),
+            me: id(2, 1),
             spin: &Adaptive::new(),
             deadline: Deadline::PASSED,
         };

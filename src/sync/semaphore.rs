@@ -194,6 +194,9 @@ fn fill(at: NonNull<u8>, permits: u64) {
 ///
 /// A permit that a forked child inherited is inert: it is the parent's, and dropping the child's copy does nothing. One that is
 /// leaked (other than by [`forget`](Self::forget)) is held until this process detaches or dies.
+///
+/// Giving a permit back waits for those that are just taking one or giving one back, as long as it takes: if one of them is stopped
+/// (SIGSTOP) in these few instructions, until it goes on.
 #[must_use = "if unused, the permit is given back at once"]
 pub struct Permit<'a> {
     of: &'a Semaphore,

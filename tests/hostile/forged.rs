@@ -4,7 +4,7 @@ use crate::layout::{DIRECTORY_LOCK, Layout, SLOTS};
 use crate::region::Region;
 use crate::support::Name;
 use crate::watch::{GRACE, PATIENCE};
-use commonhold::{Array, Error, Mutex, Queue, Result, Segment, Value};
+use commonhold::{Array, Error, Mutex, Queue, Result, RwLock, Segment, Value};
 use std::time::{Duration, Instant};
 
 const SOON: Duration = Duration::from_millis(150);
@@ -72,6 +72,46 @@ fn a_forged_owner_who_lives_costs_a_call_its_deadline() {
         queue.recv_many_timeout(&mut Vec::new(), 2, SOON)
     });
     assert_eq!(value.get().unwrap(), 1);
+}
+
+/// At the gate, or in a tally.
+#[test]
+fn a_forged_writer_or_reader_costs_a_call_its_deadline() {
+    let name = Name::new("forged");
+    let seg = Segment::create(&name, 1 << 16).unwrap();
+    let lock = RwLock::create(&seg, "lock", 1u64).unwrap();
+    let region = Region::open(&name);
+    let at = Layout::of(&region).object("lock").offset;
+    let writers_wait = || {
+        fails(AT_ONCE, Error::WouldBlock, || lock.try_write());
+        fails(SOON, Error::Timeout, || lock.write_timeout(SOON));
+        fails(SOON, Error::Timeout, || lock.recover_timeout(SOON));
+    };
+    forge(&region, at);
+    fails(AT_ONCE, Error::WouldBlock, || lock.try_read());
+    fails(SOON, Error::Timeout, || lock.read_timeout(SOON));
+    writers_wait();
+    region.put(at, 4, 0);
+
+    let tally = at + 256;
+    drop(lock.read().unwrap());
+    forge(&region, tally + 4);
+    region.put(tally, 4, u32::MAX.into());
+    writers_wait();
+    // All numbers are taken.
+    let too_large = || Error::TooLarge {
+        requested: 0,
+        limit: 0,
+    };
+    fails(AT_ONCE, too_large(), || lock.try_read());
+    fails(AT_ONCE, too_large(), || lock.read_timeout(SOON));
+    fails(AT_ONCE, too_large(), || lock.read());
+    // Of all that it says, a name in another's slot is not believed.
+    region.put(tally, 4, 0);
+    forge(&region, tally + 64 + 4);
+    region.put(tally + 64, 4, 1);
+    region.put(at + 16, 8, 3);
+    drop(lock.try_write().unwrap());
 }
 
 #[test]

@@ -143,6 +143,9 @@ fn object(region: &Region, entry: u64) -> Object {
     let members = region.get(28, 4);
     let tallies = (0..members).map(|i| 64 + i * 8);
     let arrivals = (0..members).map(|i| 64 + i * 64);
+    // Behind the value, a line for each member.
+    let lines = (192 + region.get(entry + 40, 8)).next_multiple_of(64);
+    let readers = (0..members).map(|i| lines + i * 64);
     let words: Vec<(u64, u64, Sort)> = match kind {
         1 => vec![
             (0, 4, Sort::Lock),
@@ -163,6 +166,17 @@ fn object(region: &Region, entry: u64) -> Object {
             (260, 4, Sort::Signal),
             (264, 4, Sort::Number),
         ],
+        7 => [
+            (0, 4, Sort::Lock),
+            (4, 4, Sort::Number),
+            (8, 4, Sort::Signal),
+            (16, 8, Sort::Number),
+            (24, 8, Sort::Number),
+        ]
+        .into_iter()
+        // A number of readings, and whose: one who lives, and is not there, is waited for as if he held a lock.
+        .chain(readers.flat_map(|at| [(at, 4, Sort::Number), (at + 4, 4, Sort::Lock)]))
+        .collect(),
         9 => [
             (0, 4, Sort::Lock),
             (4, 4, Sort::Signal),
@@ -201,7 +215,7 @@ fn object(region: &Region, entry: u64) -> Object {
         ],
         other => panic!("a kind of object that is unknown here: {other}"),
     };
-    let control = [0, 16, 64, 0, 4, 4, 384, 0, 16, 24, 24, 8, 12][kind as usize];
+    let control = [0, 16, 64, 0, 4, 4, 384, 192, 16, 24, 24, 8, 12][kind as usize];
     // Not all of a long one: its control words would hardly ever be hit.
     let data = (offset + control..offset + size)
         .filter(|at| at % 4 == 0)

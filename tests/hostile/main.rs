@@ -187,6 +187,6 @@ macro_rules! attacks {
 }
 
 attacks!(
-    segment, mutex, condvar, value, array, atomics, queue, semaphore, barrier, event, once,
+    segment, mutex, condvar, value, array, atomics, queue, rwlock, semaphore, barrier, event, once,
     reentrant
 );

@@ -125,6 +125,11 @@ impl Watch {
         self.op(name, AT_ONCE, || Ok(f())).expect("never refused")
     }
 
+    /// Whether the region is struck by this process, between its operations; otherwise by another, meanwhile.
+    pub(crate) fn strikes_itself(&self) -> bool {
+        self.striker.is_some()
+    }
+
     fn strike(&self) {
         let Some(striker) = &self.striker else { return };
         if self.calm.get() {

@@ -5,6 +5,8 @@ use crate::support::{
 };
 use crate::{LIMIT, cut_short, is_a_handle, within_the_limit};
 use commonhold::{Atomics, Barrier, Error, Result, Segment, SegmentOptions};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
@@ -393,4 +395,27 @@ fn the_parties_of_a_segment_that_is_cut_short_are_told() {
         }
         child.finish();
     }
+}
+
+#[test]
+fn a_number_of_parties_that_nobody_can_have_asked_for_is_refused() {
+    let seg = Segment::anonymous(1 << 16).unwrap();
+    Barrier::create(&seg, "b", 2).unwrap();
+    let file = std::fs::File::from(seg.as_fd().try_clone_to_owned().unwrap());
+    let word = |at| {
+        let mut bytes = [0; 8];
+        file.read_exact_at(&mut bytes, at).unwrap();
+        u64::from_ne_bytes(bytes)
+    };
+    // By docs/layout.md. Any number of items of no bytes fits the object's size.
+    let entries_at = word(48);
+    let mut entries = (0..128).map(|i| entries_at + i * 256);
+    let entry = entries.find(|at| word(*at) != 0).expect("it has an entry");
+    for parties in [0, 1 << 32, u64::MAX >> 1] {
+        file.write_all_at(&u64::to_ne_bytes(parties), entry + 32)
+            .unwrap();
+        assert!(matches!(Barrier::open(&seg, "b"), Err(Error::Corrupt)));
+    }
+    file.write_all_at(&u64::to_ne_bytes(2), entry + 32).unwrap();
+    assert_eq!(Barrier::open(&seg, "b").unwrap().parties(), 2);
 }

@@ -150,8 +150,8 @@ fn threads_and_processes_are_never_more_inside_than_there_are_permits() {
     let seg = segment(&name);
     let s = Semaphore::create(&seg, "s", PERMITS).unwrap();
     let books = Atomics::<AtomicU64>::create(&seg, "books", 2).unwrap();
-    let children = [(); 2].map(|()| Child::start("take_turns", &[&name, "3000"]));
-    use_it(&seg, 3000);
+    let children = [(); 2].map(|()| Child::start("take_turns", &[&name, "20000"]));
+    use_it(&seg, 20_000);
     children.into_iter().for_each(Child::finish);
     assert_eq!(books[0].load(SeqCst), 0);
     assert!(books[1].load(SeqCst) > 1, "they never met");

@@ -33,6 +33,10 @@ impl Stage {
             .iter()
             .for_each(|&n| self.balance(Op::Array, n));
         drop(array);
+        // Nobody reads any more.
+        let table = self.table.try_write().unwrap();
+        self.balance(Op::RwLock, table[1]);
+        drop(table);
         let shop = settler.hold(&self.shop);
         self.balance(Op::Make, shop[1]);
         self.balance(Op::Take, shop[2]);
@@ -44,12 +48,13 @@ impl Stage {
         assert!(value[0] >= seen, "{seen} was seen, and {} is", value[0]);
         let bell = self.bell.get().unwrap();
         bell.iter().for_each(|&n| self.balance(Op::Ring, n));
+        self.settle_permits();
         self.settle_objects();
         self.settle_mail()
     }
 
     /// A death after a change and before its note makes the changes one more than the notes.
-    fn balance(&self, op: Op, is: u64) {
+    pub fn balance(&self, op: Op, is: u64) {
         let (noted, more) = (self.ledger.done(op), self.ledger.cut_short(op));
         assert!(
             is >= noted,

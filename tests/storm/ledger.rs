@@ -12,6 +12,7 @@ pub enum Op {
     Nothing,
     Mutex,
     Array,
+    RwLock,
     Value,
     Make,
     Take,
@@ -23,13 +24,16 @@ pub enum Op {
     Object,
     Reenter,
     Once,
+    Permit,
+    Pass,
 }
 
 impl Op {
-    pub const ALL: [Op; 14] = [
+    pub const ALL: [Op; 17] = [
         Op::Nothing,
         Op::Mutex,
         Op::Array,
+        Op::RwLock,
         Op::Value,
         Op::Make,
         Op::Take,
@@ -41,6 +45,8 @@ impl Op {
         Op::Object,
         Op::Reenter,
         Op::Once,
+        Op::Permit,
+        Op::Pass,
     ];
 }
 

@@ -3,23 +3,27 @@
 use crate::ledger::{CHILD, Op, Token};
 use crate::stage::{Stage, Wide};
 use crate::worker::Worker;
-use commonhold::{Array, Error, InPlace, Mutex, MutexGuard, Result};
+use commonhold::{Array, Error, InPlace, Mutex, MutexGuard, Result, RwLock, RwLockWriteGuard};
 use std::hint::black_box;
-use std::ops::Range;
+use std::ops::{DerefMut, Range};
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-/// What `Mutex` and `Array` have in common. They protect a holder's name, some counters, and as many copies of them.
+/// What `Mutex`, `Array` and `RwLock` have in common. They protect a holder's name, some counters, and as many copies of them.
 pub trait Lock {
     type Data: ?Sized + AsMut<[u64]>;
-    fn lock(&self) -> Result<MutexGuard<'_, Self::Data>>;
-    fn try_lock(&self) -> Result<MutexGuard<'_, Self::Data>>;
-    fn lock_timeout(&self, timeout: Duration) -> Result<MutexGuard<'_, Self::Data>>;
-    fn recover(&self) -> Result<MutexGuard<'_, Self::Data>>;
+    type Guard<'g>: DerefMut<Target = Self::Data>
+    where
+        Self: 'g;
+    fn lock(&self) -> Result<Self::Guard<'_>>;
+    fn try_lock(&self) -> Result<Self::Guard<'_>>;
+    fn lock_timeout(&self, timeout: Duration) -> Result<Self::Guard<'_>>;
+    fn recover(&self) -> Result<Self::Guard<'_>>;
 }
 
 impl<T: InPlace + AsMut<[u64]>> Lock for Mutex<T> {
     type Data = T;
+    type Guard<'g> = MutexGuard<'g, T>;
     fn lock(&self) -> Result<MutexGuard<'_, T>> {
         self.lock()
     }
@@ -36,6 +40,7 @@ impl<T: InPlace + AsMut<[u64]>> Lock for Mutex<T> {
 
 impl Lock for Array<u64> {
     type Data = [u64];
+    type Guard<'g> = MutexGuard<'g, [u64]>;
     fn lock(&self) -> Result<MutexGuard<'_, [u64]>> {
         self.lock()
     }
@@ -46,6 +51,24 @@ impl Lock for Array<u64> {
         self.lock_timeout(timeout)
     }
     fn recover(&self) -> Result<MutexGuard<'_, [u64]>> {
+        self.recover()
+    }
+}
+
+/// To write.
+impl<T: InPlace + Sync + AsMut<[u64]>> Lock for RwLock<T> {
+    type Data = T;
+    type Guard<'g> = RwLockWriteGuard<'g, T>;
+    fn lock(&self) -> Result<RwLockWriteGuard<'_, T>> {
+        self.write()
+    }
+    fn try_lock(&self) -> Result<RwLockWriteGuard<'_, T>> {
+        self.try_write()
+    }
+    fn lock_timeout(&self, timeout: Duration) -> Result<RwLockWriteGuard<'_, T>> {
+        self.write_timeout(timeout)
+    }
+    fn recover(&self) -> Result<RwLockWriteGuard<'_, T>> {
         self.recover()
     }
 }
@@ -70,7 +93,7 @@ fn check(data: &[u64]) {
 
 impl Worker<'_> {
     /// Locks in one of the ways, and mends what a dead holder left.
-    pub fn hold<'g, L: Lock>(&mut self, lock: &'g L) -> MutexGuard<'g, L::Data> {
+    pub fn hold<'g, L: Lock>(&mut self, lock: &'g L) -> L::Guard<'g> {
         loop {
             let got = match self.random.below(4) {
                 0 => lock.try_lock(),
@@ -85,11 +108,7 @@ impl Worker<'_> {
     }
 
     /// What locking gave, checked, or mended.
-    pub fn sound<'g, L: Lock>(
-        &mut self,
-        lock: &'g L,
-        got: Result<MutexGuard<'g, L::Data>>,
-    ) -> MutexGuard<'g, L::Data> {
+    pub fn sound<'g, L: Lock>(&mut self, lock: &'g L, got: Result<L::Guard<'g>>) -> L::Guard<'g> {
         let mut guard = match got {
             Err(Error::Poisoned) => {
                 let mut guard = lock.recover().unwrap();
@@ -159,7 +178,28 @@ impl Worker<'_> {
         put(data, 0, 0);
     }
 
-    /// A change each of the mutex, of the array and of the value.
+    /// Looks at the table for a while, in which nobody writes.
+    fn read_table(&mut self) {
+        let table = &self.stage.table;
+        let got = match self.random.below(4) {
+            0 => table.try_read(),
+            1 => table.read_timeout(Duration::from_millis(self.random.below(30))),
+            _ => table.read(),
+        };
+        match got {
+            Ok(seen) => {
+                let before = *seen;
+                check(&before);
+                self.peril();
+                assert_eq!(*seen, before, "somebody wrote meanwhile");
+            }
+            Err(Error::WouldBlock | Error::Timeout) => {}
+            Err(Error::Poisoned) => drop(self.hold(table)),
+            Err(e) => panic!("{e}"),
+        }
+    }
+
+    /// A change each of the mutex, of the array, of the value, and of the table if it is not only read.
     pub fn lock_step(&mut self) {
         let stage: &Stage = self.stage;
         self.operation(Op::Mutex, 1, |w| {
@@ -171,6 +211,21 @@ impl Worker<'_> {
             let mut array = w.hold(&stage.array);
             let half = array.len() / 2;
             w.count(&mut array, 0..half);
+            1
+        });
+        self.operation(Op::RwLock, 1, |w| {
+            if w.random.below(4) != 0 {
+                w.read_table();
+                return 0;
+            }
+            let mut table = w.hold(&stage.table);
+            w.count(table.as_mut(), 0..1);
+            if w.random.below(2) == 0 {
+                let counted = *table;
+                let table = RwLockWriteGuard::downgrade(table).unwrap();
+                w.peril();
+                assert_eq!(*table, counted, "somebody wrote meanwhile");
+            }
             1
         });
         self.operation(Op::Value, 1, |w| {

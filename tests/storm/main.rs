@@ -22,6 +22,7 @@ mod locks;
 mod mail;
 mod makers;
 mod master;
+mod permits;
 mod report;
 mod stage;
 mod times;

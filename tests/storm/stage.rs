@@ -1,9 +1,11 @@
 //! The stage: one segment with every primitive in it.
 
 use crate::ledger::Ledger;
+use crate::permits::{PARTIES, SEATS};
 use crate::twice::TWICE;
 use commonhold::{
-    Array, Atomics, Condvar, Event, Mutex, Once, Queue, ReentrantMutex, Result, Segment, Value,
+    Array, Atomics, Barrier, Condvar, Event, Mutex, Once, Queue, ReentrantMutex, Result, RwLock,
+    Segment, Semaphore, Value,
 };
 use std::sync::atomic::AtomicU64;
 
@@ -23,6 +25,7 @@ pub struct Stage {
     pub ledger: Ledger,
     pub mutex: Mutex<[u64; TALLY]>,
     pub array: Array<u64>,
+    pub table: RwLock<[u64; TALLY]>,
     pub value: Value<Wide>,
     /// Made and taken, one piece at a time.
     pub shop: Mutex<[u64; SHOP]>,
@@ -44,6 +47,14 @@ pub struct Stage {
     /// Whether anybody saw it done.
     pub seen_done: Atomics<AtomicU64>,
     pub queue: Queue<Item>,
+    pub permits: Semaphore,
+    /// Who sits in each.
+    pub seats: Atomics<AtomicU64>,
+    /// How many times somebody sat.
+    pub sat: Atomics<AtomicU64>,
+    pub gate: Barrier,
+    /// How many times somebody passed the gate, following and leading.
+    pub passed: Atomics<AtomicU64>,
     pub seg: Segment,
 }
 
@@ -54,6 +65,7 @@ impl Stage {
             ledger: Ledger::create(&seg)?,
             mutex: Mutex::create(&seg, "mutex", [0; TALLY])?,
             array: Array::create(&seg, "array", ARRAY, 0)?,
+            table: RwLock::create(&seg, "table", [0; TALLY])?,
             value: Value::create(&seg, "value", [0; 48])?,
             shop: Mutex::create(&seg, "shop", [0; SHOP])?,
             made: Condvar::create(&seg, "made")?,
@@ -71,6 +83,11 @@ impl Stage {
             begun: Atomics::create(&seg, "begun", FIRSTS)?,
             seen_done: Atomics::create(&seg, "seen done", FIRSTS)?,
             queue: Queue::create(&seg, "queue", CAPACITY)?,
+            permits: Semaphore::create(&seg, "permits", SEATS)?,
+            seats: Atomics::create(&seg, "seats", SEATS)?,
+            sat: Atomics::create(&seg, "sat", 1)?,
+            gate: Barrier::create(&seg, "gate", PARTIES)?,
+            passed: Atomics::create(&seg, "passed", 2)?,
             seg,
         })
     }
@@ -81,6 +98,7 @@ impl Stage {
             ledger: Ledger::open(&seg)?,
             mutex: Mutex::open(&seg, "mutex")?,
             array: Array::open(&seg, "array")?,
+            table: RwLock::open(&seg, "table")?,
             value: Value::open(&seg, "value")?,
             shop: Mutex::open(&seg, "shop")?,
             made: Condvar::open(&seg, "made")?,
@@ -95,6 +113,11 @@ impl Stage {
             begun: Atomics::open(&seg, "begun")?,
             seen_done: Atomics::open(&seg, "seen done")?,
             queue: Queue::open(&seg, "queue")?,
+            permits: Semaphore::open(&seg, "permits")?,
+            seats: Atomics::open(&seg, "seats")?,
+            sat: Atomics::open(&seg, "sat")?,
+            gate: Barrier::open(&seg, "gate")?,
+            passed: Atomics::open(&seg, "passed")?,
             seg,
         })
     }

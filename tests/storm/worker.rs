@@ -148,12 +148,15 @@ impl<'a> Worker<'a> {
                 if self.random.below(8) == 0 {
                     self.do_once();
                 }
+                self.sit();
             },
             Part::Makes => loop {
                 self.make();
+                self.pass();
             },
             Part::Takes => loop {
                 self.take();
+                self.pass();
             },
             Part::RingsEven => loop {
                 self.ring(0);
@@ -164,6 +167,7 @@ impl<'a> Worker<'a> {
             Part::Watches => self.watch_for_ever(),
             Part::Visits => loop {
                 self.visit();
+                self.sit();
             },
             Part::Sleeps if self.worker % 2 == 0 => {
                 let never = self.stage.never.wait();
@@ -248,6 +252,7 @@ impl<'a> Worker<'a> {
             // SAFETY: as above. If the parent died before the child could ask to die with it, it ends here.
             if unsafe { libc::getppid() } == parent {
                 child.lock_step();
+                child.sit();
                 child.look();
                 child.lock_twice();
                 child.lock_step();

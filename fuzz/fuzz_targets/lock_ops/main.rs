@@ -1,4 +1,4 @@
-//! Operation lists on locks and condition variables, by several members with handles and guards that come and go in
+//! Operation lists on locks, a readers-writer lock, condition variables, events and what is done once, by several members with handles and guards that come and go in
 //! any order, against a plain model: who holds which lock, which are poisoned, what stands behind them.
 //!
 //! All happens on one thread. So what would wait for ever is not called (the model knows when), a timed wait always runs
@@ -6,8 +6,10 @@
 
 #![no_main]
 
+mod beside;
 mod members;
 mod model;
+mod rwlock;
 mod step;
 
 use arbitrary::Arbitrary;
@@ -78,6 +80,11 @@ enum Op {
     Members(u8),
     /// What a person sees.
     Show(By),
+    Beside {
+        member: u8,
+        op: beside::Beside,
+    },
+    Rw(rwlock::RwOp),
 }
 
 #[derive(Arbitrary, Clone, Copy, Debug, PartialEq)]

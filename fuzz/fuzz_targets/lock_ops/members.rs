@@ -1,8 +1,10 @@
 //! The members, their handles, and the guards.
 
 use crate::By;
+use crate::beside::{Handles, Shared};
 use crate::model::{ITEMS, Life, Model};
-use commonhold::{Array, Condvar, Mutex, MutexGuard, Result, Segment, SegmentOptions};
+use crate::rwlock::{Readers, Table};
+use commonhold::{Array, Condvar, Mutex, MutexGuard, Result, RwLock, Segment, SegmentOptions};
 use commonhold_fuzz::attach;
 use std::os::fd::{AsFd, OwnedFd};
 use std::rc::{Rc, Weak};
@@ -96,11 +98,17 @@ pub struct Member {
     pub segment: Option<Owned<Segment>>,
     locks: [Option<Rc<Owned<Lock>>>; LOCKS],
     condvars: [Option<Owned<Condvar>>; CONDVARS],
+    pub beside: Option<Rc<Handles>>,
+    table: Option<Rc<Owned<Table>>>,
 }
 
 pub struct World {
     /// Before the members: the guards go first, and find their locks.
     pub guards: [Option<Held>; LOCKS],
+    /// Likewise.
+    pub beside: Shared,
+    /// The readers-writer lock's guards, and its model.
+    pub table: Readers,
     members: [Member; PLACES],
     /// Of all members that ever were.
     lives: Vec<Weak<Life>>,
@@ -113,13 +121,15 @@ impl World {
         let segment = SegmentOptions::new()
             .capacity(4096)
             .max_members(MAX_MEMBERS as u32)
-            .max_objects(8)
+            .max_objects(16)
             .anonymous()
             .unwrap();
         let items = [[1, 2, 3], [7; ITEMS], [7; ITEMS]];
         Array::from_slice(&segment, "array", &items[0]).unwrap();
         let mut world = World {
             guards: Default::default(),
+            beside: Shared::default(),
+            table: Readers::new([7; ITEMS]),
             members: Default::default(),
             lives: Vec::new(),
             models: items.map(Model::new),
@@ -144,6 +154,11 @@ impl World {
             let life = life.clone();
             Some(Owned { handle, life })
         });
+        let beside = Some(Rc::new(Handles::open(&segment, &life)));
+        let table = Some(Rc::new(Owned {
+            handle: RwLock::open_or_create(&segment, "table", [7; ITEMS]).unwrap(),
+            life: life.clone(),
+        }));
         self.members[place] = Member {
             segment: Some(Owned {
                 handle: segment,
@@ -151,6 +166,8 @@ impl World {
             }),
             locks,
             condvars,
+            beside,
+            table,
         };
     }
 
@@ -173,8 +190,11 @@ impl World {
     /// Drops all handles of a member.
     pub fn leave(&mut self, life: &Rc<Life>) {
         let is_it = |m: &&mut Member| {
-            let locks = m.locks.iter().flatten();
-            locks.map(|l| &l.life).any(|l| Rc::ptr_eq(l, life))
+            let locks = m.locks.iter().flatten().map(|l| &l.life);
+            let beside = m.beside.iter().map(|b| &b.life);
+            let table = m.table.iter().map(|t| &t.life);
+            let mut all = locks.chain(beside).chain(table);
+            all.any(|l| Rc::ptr_eq(l, life))
         };
         if let Some(member) = self.members.iter_mut().find(is_it) {
             *member = Member::default();
@@ -197,6 +217,10 @@ impl World {
         &mut self.member(by.member).condvars[usize::from(by.which) % CONDVARS]
     }
 
+    pub fn table_slot(&mut self, place: u8) -> &mut Option<Rc<Owned<Table>>> {
+        &mut self.member(place).table
+    }
+
     /// Puts a handle in its place that is opened anew, if the member still has its segment.
     pub fn reopen(&mut self, by: By, or_create: bool) {
         let which = usize::from(by.which) % LOCKS;
@@ -208,6 +232,7 @@ impl World {
         let which_condvar = usize::from(by.which) % CONDVARS;
         let condvar = Condvar::open(handle, CONDVAR_NAMES[which_condvar]).unwrap();
         let life = life.clone();
+        member.beside = Some(Rc::new(Handles::open(handle, &life)));
         member.locks[which] = Some(Rc::new(Owned {
             handle: lock,
             life: life.clone(),
@@ -221,10 +246,16 @@ impl World {
     /// What each step leaves must be what the model says, by every handle that is left.
     pub fn look(&mut self) {
         for member in &self.members {
+            if let Some(table) = &member.table {
+                self.table.look(&table.handle);
+            }
             for (lock, model) in member.locks.iter().zip(&self.models) {
                 if let Some(lock) = lock {
                     assert_eq!(lock.handle.is_poisoned(), model.poisoned);
                 }
+            }
+            if let Some(handles) = &member.beside {
+                self.beside.look(handles);
             }
         }
         for (held, model) in self.guards.iter_mut().zip(&self.models) {

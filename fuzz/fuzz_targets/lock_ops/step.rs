@@ -50,6 +50,7 @@ impl World {
                     self.wait(held, which, &condvar, how);
                 }
             }
+            Op::Rw(ref op) => self.rw_step(op),
             Op::Notify { by, all } => {
                 if let Some(condvar) = self.condvar_slot(by) {
                     if all {
@@ -83,6 +84,7 @@ impl World {
                     assert!(members.iter().all(|m| m.pid == std::process::id()));
                 }
             }
+            Op::Beside { member, ref op } => self.step_beside(member, op),
             Op::Show(by) => {
                 let shown = self
                     .lock_slot(by)

@@ -1,9 +1,11 @@
 //! The barrier: all pass or none, one leads, and a death after an arrival breaks the phase rather than strand the others.
 
-use super::{Fate, call, call_until, check, explore, id};
+use super::{Fate, call, call_until, explore, explore_under, id};
 use crate::error::{Error, Result};
 use crate::raw::Call;
+use crate::raw::MemberId;
 use crate::raw::barrier::{Arrivals, RawBarrier};
+use crate::sys::atomic::Ordering::Relaxed;
 use crate::sys::deadline::Deadline;
 use crate::sys::model::{self, Oracle, Sleep};
 use loom::cell::UnsafeCell;
@@ -63,8 +65,7 @@ fn outcome(result: Result<bool>) -> &'static str {
 
 #[test]
 fn all_pass_and_one_leads() {
-    // Three that never sleep would look again and again in too many orders.
-    check(Sleep::UntilWoken, 1, Fate { victim: None }, |_| {
+    explore_under(Sleep::UntilWoken, &[], 1, 1, |_| {
         let g = Gate::of(3);
         let others = [1, 2].map(|i| {
             let g = g.clone();
@@ -131,7 +132,7 @@ fn a_party_that_dies_after_it_arrived_strands_nobody() {
 
 #[test]
 fn one_that_was_seen_to_have_arrived_breaks_the_phase_without_a_deadline() {
-    explore(&[1], 1, |fate: Fate| {
+    explore_under(Sleep::UntilWoken, &[1], 1, 1, |fate: Fate| {
         let g = Gate::of(3);
         // It has arrived, so whoever of the others waits finds out, however long it can wait.
         let other = {
@@ -162,6 +163,51 @@ fn one_that_was_seen_to_have_arrived_breaks_the_phase_without_a_deadline() {
 fn other_lives() -> bool {
     use crate::raw::Membership;
     Oracle.is_alive(id(1))
+}
+
+#[test]
+fn the_last_that_dies_over_the_release_strands_nobody() {
+    explore(&[1], 2, |fate: Fate| {
+        let g = Gate::of(2);
+        let last = {
+            let g = g.clone();
+            thread::spawn(move || {
+                while g.raw.waiting() == 0 && !g.raw.is_broken() {
+                    thread::yield_now();
+                }
+                let got = fate.live(1, || g.wait(&call(1)));
+                let word = g.raw.lock.word.load(Relaxed);
+                if got.is_none() && MemberId::from_bits(word) != Some(id(1)) {
+                    // It did not come as far as to the lock, so nobody knows that it was coming.
+                    model::pass_time();
+                }
+                got.map(outcome)
+            })
+        };
+        let mine = outcome(g.wait(&call_until(0, Deadline::SOON)));
+        match last.join().unwrap() {
+            Some(last) => assert_eq!((mine, last), ("follows", "leads")),
+            None => assert!(matches!(mine, "follows" | "broken" | "late")),
+        }
+    });
+}
+
+#[test]
+fn a_death_in_a_former_phase_is_forgotten() {
+    explore(&[], 2, |_| {
+        let g = Gate::of(2);
+        // It arrives, breaks the phase because its time is up, and dies.
+        assert_eq!(outcome(g.wait(&call_until(1, Deadline::PASSED))), "late");
+        model::bury(id(1));
+        g.reset(0);
+        let other = {
+            let g = g.clone();
+            thread::spawn(move || outcome(g.wait(&call(2))))
+        };
+        let mine = outcome(g.wait(&call(0)));
+        let pair = (mine, other.join().unwrap());
+        assert!(matches!(pair, ("leads", "follows") | ("follows", "leads")));
+    });
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod objects;
 mod once;
 mod queue;
 mod reentrant;
+mod rwlock;
 mod segment;
 mod semaphore;
 mod value;
@@ -20,6 +21,7 @@ use crate::case::Subject;
 pub fn all() -> Vec<Subject> {
     vec![
         mutex::subject(),
+        rwlock::subject(),
         condvar::subject(),
         value::subject(),
         array::subject(),

@@ -9,6 +9,7 @@ mod mutex;
 mod once;
 mod queue;
 mod reentrant;
+mod rwlock;
 mod segment;
 mod semaphore;
 mod value;
@@ -39,6 +40,7 @@ pub(crate) fn prepare(primitive: &str, seg: &Segment) {
         "value" => drop(value::Values::create(seg).unwrap()),
         "array" => drop(array::Arrays::create(seg).unwrap()),
         "atomics" => drop(atomics::Cells::create(seg).unwrap()),
+        "rwlock" => drop(rwlock::RwLocks::create(seg).unwrap()),
         "queue" => drop(queue::Queues::create(seg).unwrap()),
         "semaphore" => drop(semaphore::Semaphores::create(seg).unwrap()),
         "barrier" => drop(barrier::Barriers::create(seg).unwrap()),
@@ -61,6 +63,7 @@ pub(crate) fn victim(args: &[String]) {
         "value" => work::<value::Values>,
         "array" => work::<array::Arrays>,
         "atomics" => work::<atomics::Cells>,
+        "rwlock" => work::<rwlock::RwLocks>,
         "queue" => work::<queue::Queues>,
         "semaphore" => work::<semaphore::Semaphores>,
         "barrier" => work::<barrier::Barriers>,

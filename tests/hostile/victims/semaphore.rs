@@ -2,7 +2,7 @@
 
 use super::Victim;
 use crate::watch::{AT_ONCE, Watch};
-use commonhold::{Result, Segment, Semaphore};
+use commonhold::{Permit, Result, Segment, Semaphore};
 
 pub(super) struct Semaphores {
     one: Semaphore,
@@ -30,15 +30,30 @@ impl Victim for Semaphores {
     }
 }
 
+/// To let go of a permit takes the semaphore's lock, without a deadline. Struck in between, that is only for a lock that can be had;
+/// struck meanwhile, it is struck again and again.
+fn end(
+    mut permit: Option<Permit<'_>>,
+    w: &Watch,
+    name: &str,
+    what: &'static str,
+    how: fn(Permit<'_>),
+) {
+    if w.strikes_itself() {
+        w.untimed(what, name, || Ok(permit.take().map(how)));
+        std::mem::forget(permit);
+    } else if let Some(permit) = permit {
+        w.see(what, || how(permit));
+    }
+}
+
 fn use_semaphore(s: &Semaphore, w: &Watch, name: &str) {
     w.see("Semaphore::available", || s.available());
     let first = w.op("Semaphore::try_acquire", AT_ONCE, || s.try_acquire());
     let second = w.timed("Semaphore::acquire_timeout", |soon| s.acquire_timeout(soon));
-    if let Some(permit) = first {
-        w.see("Permit::drop", || drop(permit));
-    }
-    if let Some(permit) = second {
-        w.see("Permit::forget", || permit.forget());
+    end(first, w, name, "Permit::drop", |p| drop(p));
+    if second.is_some() {
+        end(second, w, name, "Permit::forget", |p| p.forget());
         // Otherwise there would soon be none.
         w.untimed("Semaphore::add_permits", name, || s.add_permits(1));
     }
