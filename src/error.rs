@@ -64,7 +64,7 @@ pub enum Error {
     Empty,
     /// No room is in the queue.
     Full,
-    /// The lock is held by somebody else.
+    /// It can't be had at once: somebody else holds it, or it has not happened yet.
     WouldBlock,
     /// The deadline passed.
     Timeout,
@@ -192,7 +192,7 @@ impl fmt::Display for Error {
             Error::Empty => "the queue is empty: receive later, or use a blocking form",
             Error::Full => "the queue is full: send later, or use a blocking form",
             Error::WouldBlock => {
-                "the lock is held by another thread or process: try later, or use a blocking form"
+                "that would mean to wait, for another thread or process: try later, or use a blocking form"
             }
             Error::Timeout => {
                 "the deadline passed before the operation could be done; nothing was changed"

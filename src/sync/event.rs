@@ -17,6 +17,9 @@ unsafe impl InRegion for RawEvent {}
 /// [`clear`](Self::clear). One that is made by [`create_auto_reset`](Self::create_auto_reset) lets one waiter through for each `set`,
 /// and is clear again. (Windows has both, by these names.) Setting it when nobody waits is one atomic instruction and no system call.
 ///
+/// Who waits when an event is set goes on, also if it is cleared before that one has looked; a `set` with a `clear` at once lets through just
+/// those who wait. (An automatic event that is cleared at once may let nobody through.)
+///
 /// What was done before a `set` is seen by whoever its event lets through, and by whoever clears it. So one who is told of work by an
 /// event waits, clears it, and then looks for work: what comes after that look sets the event again.
 ///
@@ -136,13 +139,13 @@ impl Event {
     /// Clears the event: who waits from here on waits for the next [`set`](Self::set).
     #[inline]
     pub fn clear(&self) {
-        self.placed.control().clear();
+        self.placed.control().clear(self.reset);
     }
 
     /// Whether a wait would return at once, as things are.
     #[inline]
     pub fn is_set(&self) -> bool {
-        self.placed.control().is_set()
+        self.placed.control().is_set(self.reset)
     }
 
     /// Waits until the event is set, as long as it takes. An automatic event is clear then.

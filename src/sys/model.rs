@@ -297,6 +297,13 @@ macro_rules! atomic {
                     0
                 }
             }
+            pub(crate) fn fetch_and(&self, v: $int, order: Ordering) -> $int {
+                if point() {
+                    self.cell.fetch_and(v, order)
+                } else {
+                    0
+                }
+            }
             pub(crate) fn fetch_sub(&self, v: $int, order: Ordering) -> $int {
                 if point() {
                     self.cell.fetch_sub(v, order)

@@ -233,10 +233,11 @@ suite!(manual_events {
     os_event = OsEvent,
 });
 
-#[cfg(feature = "raw-sync")]
 suite!(pulsed_events {
     those_that_wait_go_on_even_if_it_is_cleared_at_once,
 } for {
+    event = ManualEvent,
+    #[cfg(feature = "raw-sync")]
     os_event = OsEvent,
 });
 

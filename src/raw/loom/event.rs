@@ -3,7 +3,10 @@
 use super::{Fate, call, call_until, explore};
 use crate::error::Error;
 use crate::raw::event::{RawEvent, Reset};
-use crate::sys::atomic::{AtomicU32, Ordering::Relaxed};
+use crate::sys::atomic::{
+    AtomicU32,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use crate::sys::deadline::Deadline;
 use crate::sys::model;
 use loom::cell::UnsafeCell;
@@ -36,7 +39,7 @@ impl Announced {
     /// Sets the event; if that one dies, another does it for it.
     fn set_by(&self, fate: Fate, index: usize, reset: Reset) {
         self.add();
-        if fate.live(index, || self.event.set(reset)).is_none() && !self.event.is_set() {
+        if fate.live(index, || self.event.set(reset)).is_none() && !self.event.is_set(reset) {
             self.event.set(reset);
         }
     }
@@ -76,7 +79,7 @@ fn a_manual_event_lets_all_through() {
         a.add();
         a.event.set(Reset::Manual);
         threads.into_iter().for_each(|t| t.join().unwrap());
-        assert!(a.event.is_set());
+        assert!(a.event.is_set(Reset::Manual));
     });
 }
 
@@ -151,11 +154,37 @@ fn who_clears_and_then_looks_misses_nothing() {
         };
         loop {
             a.event.wait(&call(0), Reset::Manual).unwrap();
-            a.event.clear();
+            a.event.clear(Reset::Manual);
             if work.load(Relaxed) == 1 {
                 break;
             }
         }
         setter.join().unwrap();
+    });
+}
+
+/// A wait that began before the set ends, whatever is done after it.
+#[test]
+fn who_waits_goes_on_though_it_is_cleared_at_once() {
+    explore(&[1], 3, |fate: Fate| {
+        let a = Announced::new();
+        let begun = Arc::new(AtomicU32::new(0));
+        let waiter = {
+            let (a, begun) = (a.clone(), begun.clone());
+            thread::spawn(move || {
+                let before = a.event.begin_to_wait();
+                begun.store(1, Release);
+                let waited = fate.live(1, || a.event.wait_from(before, &call(1)));
+                assert!(waited.is_none_or(|w| w.is_ok()));
+            })
+        };
+        if begun.load(Acquire) == 1 {
+            a.event.set(Reset::Manual);
+            a.event.clear(Reset::Manual);
+            assert!(!a.event.is_set(Reset::Manual));
+        } else {
+            a.event.set(Reset::Manual);
+        }
+        waiter.join().unwrap();
     });
 }

@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::raw::Call;
 use crate::raw::rwlock::{RawRwLock, ReaderLine};
 use crate::raw::tally::Tally;
+use crate::sys::atomic::{AtomicU32, Ordering::Relaxed};
 use crate::sys::deadline::Deadline;
 use crate::sys::model::{self, Oracle};
 use loom::cell::UnsafeCell;
@@ -16,6 +17,9 @@ struct Guarded {
     raw: RawRwLock,
     lines: [ReaderLine; 4],
     count: UnsafeCell<u32>,
+    /// What a writer does between its two changes: here it can die.
+    between: AtomicU32,
+    copy: UnsafeCell<u32>,
 }
 
 impl Guarded {
@@ -27,6 +31,8 @@ impl Guarded {
                 reserved: [0; 14],
             }),
             count: UnsafeCell::new(0),
+            between: AtomicU32::new(0),
+            copy: UnsafeCell::new(0),
         })
     }
 
@@ -52,12 +58,23 @@ impl Guarded {
 
     fn look(&self) -> u32 {
         // SAFETY: loom checks that nobody writes now.
-        self.count.with(|c| unsafe { *c })
+        let [count, copy] = [&self.count, &self.copy].map(|c| c.with(|c| unsafe { *c }));
+        assert_eq!(count, copy, "half-written, and nobody was told");
+        count
     }
 
     fn increment(&self) {
         // SAFETY: loom checks that nobody else has access now.
         self.count.with_mut(|c| unsafe { *c += 1 });
+        self.between.load(Relaxed);
+        self.copy();
+    }
+
+    /// Ends what a writer that died may have left half-done.
+    fn copy(&self) {
+        // SAFETY: as above.
+        let count = self.count.with(|c| unsafe { *c });
+        self.copy.with_mut(|c| unsafe { *c = count });
     }
 }
 

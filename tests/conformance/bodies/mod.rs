@@ -11,7 +11,6 @@ pub(crate) mod exclusion;
 pub(crate) mod finding;
 pub(crate) mod manual_events;
 pub(crate) mod nudges;
-#[cfg(feature = "raw-sync")]
 pub(crate) mod pulsed_events;
 pub(crate) mod queues;
 pub(crate) mod reentrance;
