@@ -160,12 +160,12 @@ impl RawBarrier {
                 Err(Error::Timeout)
             }
             Err(e) => Err(e),
-        }?;
-        // What was seen in a region that is lost means nothing.
+        };
+        // What was seen in a region that is lost means nothing, be it a release or a break.
         if !call.members.is_still(call.me) {
             return Err(Error::Corrupt);
         }
-        Ok(leads)
+        leads
     }
 
     /// Makes the barrier whole and empty; those that wait get `Err(Broken)`.

@@ -28,6 +28,8 @@ use super::tally::{Counted, Tally};
 use super::wait::{Look, wait_for};
 use crate::error::{Error, Result};
 use crate::sys::atomic::{AtomicU64, LoadOwn, Ordering, fence_after_rmw};
+use crate::sys::deadline::LastDone;
+use std::time::Duration;
 
 /// All zero is a semaphore without permits.
 ///
@@ -48,6 +50,7 @@ pub(crate) struct RawSemaphore {
 struct Turn<'a> {
     of: &'a RawSemaphore,
     tallies: &'a [Tally],
+    /// Added up with saturation: where a peer scribbles it can be any number.
     freed: u64,
 }
 
@@ -66,18 +69,25 @@ impl RawSemaphore {
     }
 
     /// Takes a permit, waiting for one until the deadline.
+    ///
+    /// `asked` is when the caller's handle last asked the kernel after those who hold permits. While permits come and go each wait may
+    /// be too short to ask, and those of the dead would be missing for ever: so one attempt in vain asks, now and then.
     #[inline]
     pub(crate) fn acquire<M: Membership>(
         &self,
         tallies: &[Tally],
         call: &Call<'_, M>,
+        asked: &LastDone,
     ) -> Result<()> {
-        wait_for(
-            call,
-            &self.released,
-            |look| self.acquire_now(tallies, call, look),
-            || self.available() != 0,
-        )
+        let attempt = |look| {
+            let asks = || match look {
+                Look::AskingAfterOwners => true,
+                Look::AtOnce => asked.is_due(pause(tallies.len())),
+                Look::Idly => false,
+            };
+            self.acquire_now(tallies, call, asks)
+        };
+        wait_for(call, &self.released, attempt, || self.available() != 0)
     }
 
     /// As [`acquire`](Self::acquire), at once: `Err(WouldBlock)` if there is none. Asks the kernel after those who hold them, so
@@ -88,30 +98,30 @@ impl RawSemaphore {
         tallies: &[Tally],
         call: &Call<'_, M>,
     ) -> Result<()> {
-        match self.acquire_now(tallies, call, Look::AskingAfterOwners) {
+        match self.acquire_now(tallies, call, || true) {
             Ok(true) => Ok(()),
             Ok(false) | Err(Error::Timeout) => Err(Error::WouldBlock),
             Err(e) => Err(e),
         }
     }
 
-    /// One attempt.
+    /// One attempt, which asks after those who hold permits if there is none and `asks` says so.
     #[inline]
     fn acquire_now<M: Membership>(
         &self,
         tallies: &[Tally],
         call: &Call<'_, M>,
-        look: Look,
+        asks: impl FnOnce() -> bool,
     ) -> Result<bool> {
         let mut turn = self.turn(tallies, call)?;
         if turn.take(call.me)? {
             return Ok(true);
         }
-        if look == Look::AtOnce {
-            return Ok(false);
-        }
         // Without the lock: many may wait, and ask, at once.
         drop(turn);
+        if !asks() {
+            return Ok(false);
+        }
         let dead = |t: &Tally| {
             // Relaxed, and no claim is made on it: it is looked at again under the lock.
             let counted = t.load(Ordering::Relaxed);
@@ -216,7 +226,7 @@ impl Turn<'_> {
         // This store takes the permit, and gives the dead one's back.
         tally.word.store(Counted::word(me, mine), Ordering::Relaxed);
         self.of.available.store(available - 1, Ordering::Relaxed);
-        self.freed += u64::from(others);
+        self.freed = self.freed.saturating_add(u64::from(others));
         Ok(true)
     }
 
@@ -240,7 +250,7 @@ impl Turn<'_> {
             .ok_or(Error::Corrupt)?;
         // Relaxed: a waiter that looks without the lock is told by the signal, see `drop`.
         self.of.available.store(available, Ordering::Relaxed);
-        self.freed += count;
+        self.freed = self.freed.saturating_add(count);
         Ok(())
     }
 
@@ -270,9 +280,14 @@ impl Turn<'_> {
         let before = self.of.available.load_own();
         self.of.available.store(available, Ordering::Relaxed);
         // And the dead one told nobody.
-        self.freed += available.saturating_sub(before);
+        self.freed = self.freed.saturating_add(available.saturating_sub(before));
         Ok(())
     }
+}
+
+/// How long a handle whose waits are short leaves off asking: as the sweep does, it asks after 32 members in 20 ms.
+fn pause(members: usize) -> Duration {
+    Duration::from_millis(20) * members.div_ceil(32) as u32
 }
 
 /// How many permits a tally takes out of the pool: those that bear nobody's name are not out.
@@ -302,7 +317,7 @@ mod tests {
     use crate::sys::deadline::Deadline;
     use crate::sys::futex::Wake;
     use crate::sys::spin::Adaptive;
-    use std::time::Duration;
+    use std::cell::Cell;
 
     /// Everybody lives, and nobody sleeps.
     struct Awake;
@@ -357,7 +372,8 @@ mod tests {
 
         fn acquire(&self) -> Result<()> {
             let soon = Deadline::after(Duration::from_millis(5));
-            self.raw.acquire(&self.tallies, &self.call(soon))
+            let asked = LastDone::never();
+            self.raw.acquire(&self.tallies, &self.call(soon), &asked)
         }
 
         fn release(&self) -> Result<()> {
@@ -412,5 +428,68 @@ mod tests {
             .raw
             .try_acquire(&pool.tallies, &pool.call(Deadline::PASSED));
         assert!(matches!(tried, Err(Error::WouldBlock)));
+    }
+
+    /// A semaphore of three slots, the last of which is ours; while a member of another is asked after, a peer scribbles.
+    struct Scribbled {
+        raw: RawSemaphore,
+        tallies: [Tally; 3],
+        scribble: fn(&Scribbled, asked: u32),
+        asked: Cell<u32>,
+    }
+
+    impl Membership for Scribbled {
+        fn is_alive(&self, id: MemberId) -> bool {
+            let asked = self.asked.get();
+            self.asked.set(asked + 1);
+            (self.scribble)(self, asked);
+            id.slot() == 2
+        }
+
+        fn deaths(&self) -> u32 {
+            0
+        }
+
+        fn park(&self, _: &AtomicU32, _: u32, _: u32, _: Nap, _: Deadline) -> Wake {
+            Wake::Again
+        }
+    }
+
+    #[test]
+    fn permits_without_end_that_come_back_are_too_many_and_no_panic() {
+        let s = Scribbled {
+            // SAFETY: all zero is a semaphore without permits.
+            raw: unsafe { std::mem::zeroed() },
+            // SAFETY: all zero are tallies of nobody.
+            tallies: unsafe { std::mem::zeroed() },
+            scribble: |s, asked| match asked {
+                // Looking for the dead: more permits than there can be, and a dead one has the lock.
+                0 => {
+                    s.raw.total.store(u64::MAX, Ordering::Relaxed);
+                    assert!(s.raw.lock.lock_at_once(id(0, 1)));
+                }
+                // Asking after the lock's holder.
+                1 => {}
+                // Taking back, after all was added up.
+                2 => {
+                    let all = Counted::word(id(1, 1), u32::MAX);
+                    s.tallies[1].word.store(all, Ordering::Relaxed);
+                    s.raw.available.store(0, Ordering::Relaxed);
+                }
+                _ => {}
+            },
+            asked: Cell::new(0),
+        };
+        let one = Counted::word(id(0, 1), 1);
+        s.tallies[0].word.store(one, Ordering::Relaxed);
+        let call = Call {
+            members: &s,
+            me: id(2, 1),
+            spin: &Adaptive::new(),
+            deadline: Deadline::PASSED,
+        };
+        s.raw.try_acquire(&s.tallies, &call).unwrap();
+        assert_eq!(s.asked.get(), 4);
+        assert_eq!(s.raw.available(), u64::from(u32::MAX));
     }
 }

@@ -9,6 +9,9 @@ use crate::error::{Error, Result};
 pub(crate) enum Look {
     /// To see whether it succeeds as things are.
     AtOnce,
+    /// As that, when a nap has ended by itself: nothing speaks for it. Idle waiters make no others, and so these must cost next to
+    /// nothing.
+    Idly,
     /// As that; and a member may have died, or the time is up: whoever is in the way is asked after.
     AskingAfterOwners,
 }
@@ -112,9 +115,13 @@ fn wait_slowly<M: Membership>(
                 return Ok(());
             }
         }
+        let mut look = Look::AtOnce;
         match signal.wait(&ticket, call, nap) {
             Ended::Notified => *notified = true,
-            Ended::Death | Ended::Bound => nap = Nap::UntilDeath,
+            Ended::Death | Ended::Bound => {
+                nap = Nap::UntilDeath;
+                look = Look::Idly;
+            }
             // A notifier may have died before it notified: look once more.
             Ended::TimedOut => {
                 return if attempt(Look::AskingAfterOwners)? {
@@ -125,7 +132,7 @@ fn wait_slowly<M: Membership>(
             }
             Ended::Lost => return Err(Error::Corrupt),
         }
-        if attempt(Look::AtOnce)? {
+        if attempt(look)? {
             return Ok(());
         }
         // A wait that ends by a notify has not looked: and they may come again and again, for nothing.
@@ -163,6 +170,26 @@ mod tests {
         fn park(&self, _: &AtomicU32, _: u32, _: u32, _: Nap, _: Deadline) -> Wake {
             Wake::Again
         }
+    }
+
+    #[test]
+    fn who_waits_for_long_asks_after_owners_once_and_then_looks_idly() {
+        // SAFETY: as below.
+        let signal: RawSignal = unsafe { std::mem::zeroed() };
+        let call = Call {
+            members: &Awake,
+            me: MemberId::new(5, 1).unwrap(),
+            spin: &Adaptive::new(),
+            deadline: Deadline::NEVER,
+        };
+        let mut looks = Vec::new();
+        let attempt = |look| {
+            looks.push(look);
+            Ok(looks.len() == 6)
+        };
+        wait_for(&call, &signal, attempt, || false).unwrap();
+        use Look::*;
+        assert_eq!(looks, [AtOnce, Idly, AskingAfterOwners, Idly, Idly, Idly]);
     }
 
     #[test]

@@ -33,7 +33,7 @@ const EVERY: u32 = 20;
 /// With no sweep for so long, in milliseconds, the sweeper is taken to be stopped or dead.
 const OVERDUE: u32 = 100;
 /// How many members one sweep asks after. Asking costs up to 6 µs each when there are a thousand.
-const AT_ONCE: u32 = 32;
+const AT_ONCE: usize = 32;
 /// How long the deputy sleeps, in milliseconds.
 const DEPUTY: u32 = 2 * EVERY;
 /// How long those with the other roles sleep at the least, in milliseconds, and how much longer at the most.
@@ -195,10 +195,10 @@ impl Inner {
         let from = &self.shared().sweep_from;
         let start = from.load(Ordering::Relaxed) % slots;
         let mut asked = 0;
-        let mut announced = false;
         let mut next = start;
+        let mut dead = [None; AT_ONCE];
         for slot in (start..slots).chain(0..start) {
-            if asked == AT_ONCE {
+            if asked == dead.len() {
                 break;
             }
             next = (slot + 1) % slots;
@@ -214,10 +214,14 @@ impl Inner {
                 continue;
             }
             (0..ROLES).for_each(|role| self.free_role(role, owner));
-            if !announced {
-                announced = true;
-                self.announce_departure();
-            }
+            dead[asked - 1] = Some((slot, claim));
+        }
+        // All are known to be dead before any is announced: who is woken asks at once, and would find one that dies later alive; and
+        // of a slot that is free nobody hears again.
+        if dead.iter().any(Option::is_some) {
+            self.announce_departure();
+        }
+        for (slot, claim) in dead.into_iter().flatten() {
             self.free_slot(slot, claim);
         }
         from.store(next, Ordering::Relaxed);

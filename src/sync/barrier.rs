@@ -137,9 +137,13 @@ impl Barrier {
     ///
     /// So let one do it, and the others wait until it has: a second reset would send away those that already wait in the new phase. It is
     /// for as many parties as before; somebody must come in the place of one that died.
+    ///
+    /// It waits for those that are just arriving, as long as it takes: if one of them is stopped (SIGSTOP) in these few instructions,
+    /// until it goes on.
     pub fn reset(&self) -> Result<()> {
         let call = self.placed.call(Deadline::NEVER)?;
-        self.raw().reset(self.placed.of_members(), &call)
+        self.raw().reset(self.placed.of_members(), &call)?;
+        self.placed.check_whole()
     }
 
     /// Breaks the barrier: those that wait, and those that come, get [`Err(Broken)`](crate::Error::Broken).

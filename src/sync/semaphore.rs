@@ -6,7 +6,7 @@ use crate::raw::semaphore::RawSemaphore;
 use crate::raw::tally::Tally;
 use crate::raw::{Call, MemberId};
 use crate::segment::{Inner, Placed, Segment, Shape};
-use crate::sys::deadline::Deadline;
+use crate::sys::deadline::{Deadline, LastDone};
 use crate::sys::map::InRegion;
 use std::ptr::NonNull;
 use std::sync::atomic::Ordering;
@@ -70,6 +70,8 @@ unsafe impl InRegion for Tally {}
 #[derive(Clone)]
 pub struct Semaphore {
     placed: Placed<RawSemaphore>,
+    /// When a wait of this handle last asked after those who hold permits.
+    asked: LastDone,
 }
 
 impl Semaphore {
@@ -83,22 +85,26 @@ impl Semaphore {
     pub fn create(segment: &Segment, name: &str, permits: usize) -> Result<Self> {
         let permits = check(permits)?;
         let fill = |at| fill(at, permits);
-        let placed = Placed::create::<()>(segment, name, Self::SHAPE, 1, fill)?;
-        Ok(Semaphore { placed })
+        Placed::create::<()>(segment, name, Self::SHAPE, 1, fill).map(Self::of)
     }
 
     /// Finds the semaphore of that name.
     pub fn open(segment: &Segment, name: &str) -> Result<Self> {
-        let placed = Placed::open::<()>(segment, name, Self::SHAPE, None)?;
-        Ok(Semaphore { placed })
+        Placed::open::<()>(segment, name, Self::SHAPE, None).map(Self::of)
     }
 
     /// Finds the semaphore of that name, whatever its permits, or makes one of so many.
     pub fn open_or_create(segment: &Segment, name: &str, permits: usize) -> Result<Self> {
         let permits = check(permits)?;
         let fill = |at| fill(at, permits);
-        let placed = Placed::open_or_create::<()>(segment, name, Self::SHAPE, 1, fill)?;
-        Ok(Semaphore { placed })
+        Placed::open_or_create::<()>(segment, name, Self::SHAPE, 1, fill).map(Self::of)
+    }
+
+    fn of(placed: Placed<RawSemaphore>) -> Self {
+        Semaphore {
+            placed,
+            asked: LastDone::never(),
+        }
     }
 
     /// Takes a permit, waiting as long as it takes.
@@ -113,8 +119,8 @@ impl Semaphore {
     #[inline]
     pub fn try_acquire(&self) -> Result<Permit<'_>> {
         let call = self.placed.call(Deadline::PASSED)?;
-        self.raw().try_acquire(self.tallies(), &call)?;
-        self.permit(call.me)
+        let took = self.raw().try_acquire(self.tallies(), &call);
+        self.permit(call.me, took)
     }
 
     /// Takes a permit, waiting at most `timeout`.
@@ -123,9 +129,12 @@ impl Semaphore {
     }
 
     /// Makes so many more permits.
+    ///
+    /// As giving one back, it waits for those that are just taking one or giving one back, as long as it takes.
     pub fn add_permits(&self, permits: usize) -> Result<()> {
         let call = self.placed.call(Deadline::NEVER)?;
-        self.raw().add(self.tallies(), &call, permits as u64)
+        self.raw().add(self.tallies(), &call, permits as u64)?;
+        self.placed.check_whole()
     }
 
     /// How many permits there were to be had a moment ago. Those of a dead process count once somebody has found out, by waiting, or by
@@ -137,19 +146,18 @@ impl Semaphore {
     #[inline]
     fn acquire_until(&self, deadline: Deadline) -> Result<Permit<'_>> {
         let call = self.placed.call(deadline)?;
-        self.raw().acquire(self.tallies(), &call)?;
-        self.permit(call.me)
+        let took = self.raw().acquire(self.tallies(), &call, &self.asked);
+        self.permit(call.me, took)
     }
 
-    /// A permit is `me`'s.
+    /// A permit is `me`'s, or it got none.
     #[inline]
-    fn permit(&self, me: MemberId) -> Result<Permit<'_>> {
-        let permit = Permit { of: self, me };
-        if !permit.is_mine() {
-            // The region was lost while we took it.
+    fn permit(&self, me: MemberId, took: Result<()>) -> Result<Permit<'_>> {
+        if self.placed.member().load(Ordering::Relaxed) != me.bits() {
+            // The region was lost meanwhile, and that there was a permit, or none, means nothing.
             return Err(Error::Corrupt);
         }
-        Ok(permit)
+        took.map(|()| Permit { of: self, me })
     }
 
     #[inline]

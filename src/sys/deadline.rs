@@ -1,5 +1,6 @@
 //! Absolute points of CLOCK_MONOTONIC, so that a wait that is interrupted or resumed does not become longer.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 /// The moment after which a wait gives up, or never.
@@ -36,9 +37,52 @@ impl Deadline {
     }
 }
 
+/// When something was last done that is to be done again now and then, by whichever thread comes by.
+#[derive(Debug)]
+pub(crate) struct LastDone {
+    /// Microseconds of CLOCK_MONOTONIC; 0: never.
+    at: AtomicU64,
+}
+
+impl Clone for LastDone {
+    fn clone(&self) -> Self {
+        LastDone {
+            at: AtomicU64::new(self.at.load(Ordering::Relaxed)),
+        }
+    }
+}
+
+impl LastDone {
+    pub(crate) const fn never() -> LastDone {
+        LastDone {
+            at: AtomicU64::new(0),
+        }
+    }
+
+    /// Under loom the clock stands still.
+    #[cfg(commonhold_loom)]
+    pub(crate) fn is_due(&self, _every: Duration) -> bool {
+        false
+    }
+}
+
 #[cfg(not(commonhold_loom))]
 mod clock {
-    use super::{Deadline, Duration};
+    use super::{Deadline, Duration, LastDone, Ordering};
+
+    impl LastDone {
+        /// Whether that was `every` or longer ago: then the caller does it.
+        pub(crate) fn is_due(&self, every: Duration) -> bool {
+            let now = now().as_micros() as u64;
+            let last = self.at.load(Ordering::Relaxed);
+            // Another thread may have looked at the clock just after us.
+            u128::from(now.saturating_sub(last)) >= every.as_micros()
+                && self
+                    .at
+                    .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                    .is_ok()
+        }
+    }
 
     impl Deadline {
         /// `timeout` from now. A time so long that the clock cannot count it is never.
@@ -85,6 +129,18 @@ mod tests {
         assert!(!Deadline::NEVER.has_passed());
         assert!(Deadline::PASSED.has_passed());
         assert!(Deadline::after(Duration::ZERO).has_passed());
+    }
+
+    #[test]
+    fn what_is_done_now_and_then_is_due_once_in_a_while() {
+        let last = LastDone::never();
+        let hour = Duration::from_secs(3600);
+        assert!(last.is_due(Duration::from_micros(1)));
+        assert!(!last.is_due(hour));
+        assert!(last.is_due(Duration::ZERO));
+        let later = (now() + hour).as_micros() as u64;
+        last.at.store(later, Ordering::Relaxed);
+        assert!(!last.is_due(Duration::from_micros(1)));
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! `Barrier`.
 
-use crate::support::{Child, Forked, Name, eventually, forks_are_noticed, listen, tell};
-use crate::{LIMIT, is_a_handle, within_the_limit};
-use commonhold::{Atomics, Barrier, Error, Result, Segment};
+use crate::support::{
+    Child, Forked, Name, eventually, forks_are_noticed, listen, tell, waits_on_a_futex,
+};
+use crate::{LIMIT, cut_short, is_a_handle, within_the_limit};
+use commonhold::{Atomics, Barrier, Error, Result, Segment, SegmentOptions};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -346,6 +348,53 @@ fn a_release_that_comes_as_the_time_is_up_is_for_all_or_for_none() {
     }
     assert!(late > 0, "it was never too late");
     assert!(late < 2_000, "it was always too late");
+}
+
+/// [segment, which]: the first to meet the loss of the segment, by itself or asleep.
+pub(crate) fn lose_a_barrier(args: &[String]) {
+    let seg = SegmentOptions::new().guard_truncation(true);
+    let seg = seg.open(&args[0]).unwrap();
+    let b = Barrier::open(&seg, "b").unwrap();
+    // Not in the first phase, whose number is what a lost region says.
+    b.abort();
+    b.reset().unwrap();
+    let ops: [&dyn Fn() -> Result<()>; 4] = [
+        &|| b.wait().map(drop),
+        &|| b.wait_timeout(Duration::from_millis(1)).map(drop),
+        &|| b.reset(),
+        &|| b.wait_timeout(Duration::from_secs(60)).map(drop),
+    ];
+    let first: usize = args[1].parse().unwrap();
+    tell("ready");
+    if first != 3 {
+        listen();
+    }
+    for i in 0..ops.len() {
+        let which = (first + i) % ops.len();
+        let got = ops[which]();
+        assert!(matches!(got, Err(Error::Corrupt)), "{which}: {got:?}");
+    }
+    b.abort();
+}
+
+#[test]
+fn the_parties_of_a_segment_that_is_cut_short_are_told() {
+    for first in 0..4 {
+        let name = Name::new("cut");
+        let b = Barrier::create(&segment(&name), "b", 2).unwrap();
+        let mut child = Child::start("lose_a_barrier", &[&name, &first.to_string()]);
+        child.expect("ready");
+        if first == 3 {
+            when_waiting(&b, 1);
+            eventually(LIMIT, "it sleeps", || waits_on_a_futex(child.pid()));
+        }
+        drop(b);
+        cut_short(&name);
+        if first != 3 {
+            child.say("cut");
+        }
+        child.finish();
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ mod semaphore;
 #[path = "../support/mod.rs"]
 mod support;
 
-use barrier::{arrive, arrive_twice, cross};
+use barrier::{arrive, arrive_twice, cross, lose_a_barrier};
 use commonhold::{Atomics, Barrier, Condvar, Event, Segment};
 use event::{answer, wait_in_threads, wait_then_tell};
 use once::{count_once, count_once_as_heir, run_for_ever, wait_for_completion};
@@ -17,7 +17,7 @@ use reentrant::{count_up, hold_thrice, mend_for_ever};
 use rwlock::{
     add_while_told, read_for_ever, recover_for_ever, wait_to_read, wait_to_write, write_half,
 };
-use semaphore::{hold_permits, take_turns, wait_for_a_permit};
+use semaphore::{hold_permits, lose_permits, take_turns, wait_for_a_permit};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
@@ -25,6 +25,7 @@ support::roles!(
     arrive,
     arrive_twice,
     cross,
+    lose_a_barrier,
     answer,
     wait_in_threads,
     wait_then_tell,
@@ -42,6 +43,7 @@ support::roles!(
     wait_to_write,
     write_half,
     hold_permits,
+    lose_permits,
     take_turns,
     wait_for_a_permit,
 );
@@ -89,4 +91,10 @@ fn a_forked_child_that_does_nothing_but_wake_others_is_a_member() {
         assert!(is_member(child.0 as u32), "number {n}");
         child.kill();
     }
+}
+
+/// Nobody who does not guard it may have it open.
+fn cut_short(name: &support::Name) {
+    let file = std::fs::OpenOptions::new().write(true).open(name.path());
+    file.unwrap().set_len(0).unwrap();
 }

@@ -3,9 +3,9 @@
 use crate::support::{
     Child, Forked, Name, eventually, forks_are_noticed, listen, tell, waits_on_a_futex,
 };
-use crate::{LIMIT, is_a_handle, within_the_limit};
-use commonhold::{Atomics, Error, Result, Segment, Semaphore};
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use crate::{LIMIT, cut_short, is_a_handle, within_the_limit};
+use commonhold::{Atomics, Error, Result, Segment, SegmentOptions, Semaphore};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 fn segment(name: &str) -> Segment {
@@ -200,6 +200,35 @@ fn permits_of_a_killed_holder_come_back_to_those_who_wait() {
 }
 
 #[test]
+fn permits_of_a_killed_holder_come_back_however_short_each_wait_is() {
+    let name = Name::new("short");
+    let seg = segment(&name);
+    let s = Semaphore::create(&seg, "s", 2).unwrap();
+    let mut holder = Child::start("hold_permits", &[&name, "1"]);
+    holder.expect("ready");
+    holder.kill();
+    // The other permit goes to and fro between two threads, so that there is always one who waits, and never for long.
+    let (inside, met) = (AtomicU64::new(0), AtomicBool::new(false));
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !met.load(SeqCst) && start.elapsed() < LIMIT {
+                    let permit = s.acquire().unwrap();
+                    met.fetch_or(inside.fetch_add(1, SeqCst) == 1, SeqCst);
+                    // Its work.
+                    std::thread::sleep(Duration::from_millis(1));
+                    inside.fetch_sub(1, SeqCst);
+                    drop(permit);
+                }
+            });
+        }
+    });
+    assert!(met.load(SeqCst), "the dead one's permit did not come back");
+    assert_eq!(s.available(), 2);
+}
+
+#[test]
 fn one_who_only_tries_finds_the_death_too() {
     let name = Name::new("tries");
     let seg = segment(&name);
@@ -338,4 +367,41 @@ fn what_a_member_held_comes_back_when_it_detaches() {
     })
     .finish();
     assert!(s.try_acquire().is_ok());
+}
+
+/// [segment, which]: the first to meet the loss of the segment.
+pub(crate) fn lose_permits(args: &[String]) {
+    let seg = SegmentOptions::new().guard_truncation(true);
+    let seg = seg.open(&args[0]).unwrap();
+    let s = Semaphore::open(&seg, "s").unwrap();
+    let (dropped, forgotten) = (s.acquire().unwrap(), s.acquire().unwrap());
+    tell("ready");
+    listen();
+    let ops: [&dyn Fn() -> Result<()>; 4] = [
+        &|| s.acquire().map(drop),
+        &|| s.try_acquire().map(drop),
+        &|| s.acquire_timeout(Duration::from_millis(1)).map(drop),
+        &|| s.add_permits(1),
+    ];
+    let first: usize = args[1].parse().unwrap();
+    for i in 0..ops.len() {
+        let which = (first + i) % ops.len();
+        let got = ops[which]();
+        assert!(matches!(got, Err(Error::Corrupt)), "{which}: {got:?}");
+    }
+    drop(dropped);
+    forgotten.forget();
+}
+
+#[test]
+fn permits_of_a_segment_that_is_cut_short_are_lost() {
+    for first in 0..4 {
+        let name = Name::new("cut");
+        drop(Semaphore::create(&segment(&name), "s", 3).unwrap());
+        let mut child = Child::start("lose_permits", &[&name, &first.to_string()]);
+        child.expect("ready");
+        cut_short(&name);
+        child.say("cut");
+        child.finish();
+    }
 }

@@ -6,7 +6,7 @@ use crate::raw::Call;
 use crate::raw::semaphore::RawSemaphore;
 use crate::raw::tally::Tally;
 use crate::sys::atomic::Ordering::Relaxed;
-use crate::sys::deadline::Deadline;
+use crate::sys::deadline::{Deadline, LastDone};
 use crate::sys::model::{self, Oracle};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
@@ -31,7 +31,7 @@ impl Pool {
     }
 
     fn acquire(&self, call: &Call<'_, Oracle>) -> Result<()> {
-        self.raw.acquire(&self.tallies, call)
+        self.raw.acquire(&self.tallies, call, &LastDone::never())
     }
 
     fn try_acquire(&self, index: usize) -> Result<()> {
