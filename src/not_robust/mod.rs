@@ -23,7 +23,7 @@
 //!   outlast its deadline by as much.
 //!
 //! # Which systems
-//! Linux has run it: it passes the same conformance tests as the robust locks, less those on death. For macOS, Windows and FreeBSD it is
+//! Linux has run it: it passes the same conformance tests as the robust locks, less those on death. For macOS and Windows it is
 //! only compiled. raw_sync itself needs a system with pthreads, or Windows; elsewhere it is raw_sync that does not compile.
 
 mod directory;
