@@ -93,7 +93,7 @@ impl Barrier {
     const SHAPE: Shape =
         Shape::new::<RawBarrier>(Kind::Barrier, 0, 1).and_for_each_member::<Arrivals>();
 
-    /// Makes a barrier for so many parties.
+    /// Makes a barrier for so many parties, in 64 bytes, and 64 for each member that the segment has room for.
     pub fn create(segment: &Segment, name: &str, parties: usize) -> Result<Self> {
         check(parties)?;
         let placed = Placed::create::<()>(segment, name, Self::SHAPE, parties, |_| {})?;

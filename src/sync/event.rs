@@ -83,13 +83,13 @@ struct AutoReset;
 impl Event {
     const SHAPE: Shape = Shape::new::<RawEvent>(Kind::Event, 0, 1);
 
-    /// Makes an event that is clear, and that stays set until somebody clears it.
+    /// Makes an event that is clear, and that stays set until somebody clears it, in 8 bytes.
     pub fn create(segment: &Segment, name: &str) -> Result<Self> {
         let placed = Placed::create::<ManualReset>(segment, name, Self::SHAPE, 1, |_| {})?;
         Ok(Self::of(placed, Reset::Manual))
     }
 
-    /// Makes an event that is clear, and that each time it is set lets one waiter through, and is clear again.
+    /// Makes an event that is clear, and that each time it is set lets one waiter through, and is clear again, in 8 bytes.
     pub fn create_auto_reset(segment: &Segment, name: &str) -> Result<Self> {
         let placed = Placed::create::<AutoReset>(segment, name, Self::SHAPE, 1, |_| {})?;
         Ok(Self::of(placed, Reset::Automatic))

@@ -85,7 +85,7 @@ impl OnceState {
 impl Once {
     const SHAPE: Shape = Shape::new::<RawOnce>(Kind::Once, 0, 1);
 
-    /// Makes a once that is not done.
+    /// Makes a once that is not done, in 12 bytes.
     pub fn create(segment: &Segment, name: &str) -> Result<Self> {
         let placed = Placed::create::<()>(segment, name, Self::SHAPE, 1, |_| {})?;
         Ok(Once { placed })

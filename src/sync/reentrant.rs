@@ -112,7 +112,7 @@ pub struct ReentrantMutexGuard<'a> {
 impl ReentrantMutex {
     const SHAPE: Shape = Shape::new::<RawReentrant>(Kind::ReentrantMutex, 0, 1);
 
-    /// Makes a reentrant mutex.
+    /// Makes a reentrant mutex, in 16 bytes.
     pub fn create(segment: &Segment, name: &str) -> Result<Self> {
         let placed = Placed::create::<()>(segment, name, Self::SHAPE, 1, |_| {})?;
         Ok(ReentrantMutex { placed })

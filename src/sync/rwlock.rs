@@ -101,7 +101,8 @@ impl<T: InPlace + Sync> RwLock<T> {
     const SHAPE: Shape = Shape::new::<RawRwLock>(Kind::RwLock, size_of::<T>(), align_of::<T>())
         .and_for_each_member::<ReaderLine>();
 
-    /// Makes a lock that holds `value`.
+    /// Makes a lock that holds `value`, in 192 bytes, aligned up to `T`, and those of `T`, aligned up to 64, and 64 for each member that the
+    /// segment has room for.
     pub fn create(segment: &Segment, name: &str, value: T) -> Result<Self> {
         let placed = Placed::create::<T>(segment, name, Self::SHAPE, 1, |at| {
             // SAFETY: one T's room, aligned, that nobody else knows of yet.

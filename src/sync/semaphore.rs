@@ -81,7 +81,7 @@ impl Semaphore {
     const SHAPE: Shape =
         Shape::new::<RawSemaphore>(Kind::Semaphore, 0, 1).and_for_each_member::<Tally>();
 
-    /// Makes a semaphore of so many permits.
+    /// Makes a semaphore of so many permits, in 64 bytes, and 8 for each member that the segment has room for.
     pub fn create(segment: &Segment, name: &str, permits: usize) -> Result<Self> {
         let permits = check(permits)?;
         let fill = |at| fill(at, permits);
