@@ -1,7 +1,7 @@
 //! The readers-writer lock.
 
 use super::rwlock_guards::{RwLockReadGuard, RwLockWriteGuard};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::layout::fingerprint::Kind;
 use crate::plain::InPlace;
 use crate::raw::rwlock::{RawRwLock, ReaderLine, Stopped};
@@ -139,7 +139,8 @@ impl<T: InPlace + Sync> RwLock<T> {
         let (raw, me) = (self.placed.control(), self.me()?);
         let line = self.placed.of_member::<ReaderLine>(me);
         if !raw.read_at_once(line, me) {
-            wait_to_read(raw, line, self.placed.inner(), &self.placed.spin, me)?;
+            wait_to_read(raw, line, self.placed.inner(), &self.placed.spin, me)
+                .map_err(|e| self.unless_lost(e))?;
         }
         RwLockReadGuard::new(&self.placed, me)
     }
@@ -151,7 +152,8 @@ impl<T: InPlace + Sync> RwLock<T> {
         let line = self.placed.of_member(me);
         self.placed
             .control()
-            .try_read(line, self.placed.inner(), me)?;
+            .try_read(line, self.placed.inner(), me)
+            .map_err(|e| self.unless_lost(e))?;
         RwLockReadGuard::new(&self.placed, me)
     }
 
@@ -160,7 +162,8 @@ impl<T: InPlace + Sync> RwLock<T> {
         let me = self.me()?;
         let (raw, line) = (self.placed.control(), self.placed.of_member(me));
         if !raw.read_at_once(line, me) {
-            raw.read_contended(line, &self.call(me, Deadline::after(timeout)))?;
+            raw.read_contended(line, &self.call(me, Deadline::after(timeout)))
+                .map_err(|e| self.unless_lost(e))?;
         }
         RwLockReadGuard::new(&self.placed, me)
     }
@@ -172,7 +175,7 @@ impl<T: InPlace + Sync> RwLock<T> {
         let lines = self.placed.of_members();
         if let Err(stopped) = raw.write_at_once(lines, me) {
             let (inner, spin) = (self.placed.inner(), &self.placed.spin);
-            wait_to_write(raw, lines, inner, spin, me, stopped)?;
+            wait_to_write(raw, lines, inner, spin, me, stopped).map_err(|e| self.unless_lost(e))?;
         }
         RwLockWriteGuard::new(&self.placed, me)
     }
@@ -182,7 +185,10 @@ impl<T: InPlace + Sync> RwLock<T> {
     pub fn try_write(&self) -> Result<RwLockWriteGuard<'_, T>> {
         let (inner, me) = (self.placed.inner(), self.me()?);
         let lines = self.placed.of_members();
-        self.placed.control().try_write(lines, inner, me)?;
+        self.placed
+            .control()
+            .try_write(lines, inner, me)
+            .map_err(|e| self.unless_lost(e))?;
         RwLockWriteGuard::new(&self.placed, me)
     }
 
@@ -191,7 +197,8 @@ impl<T: InPlace + Sync> RwLock<T> {
         let (raw, me) = (self.placed.control(), self.me()?);
         let lines = self.placed.of_members();
         if let Err(stopped) = raw.write_at_once(lines, me) {
-            raw.write_contended(lines, &self.call(me, Deadline::after(timeout)), stopped)?;
+            raw.write_contended(lines, &self.call(me, Deadline::after(timeout)), stopped)
+                .map_err(|e| self.unless_lost(e))?;
         }
         RwLockWriteGuard::new(&self.placed, me)
     }
@@ -214,7 +221,8 @@ impl<T: InPlace + Sync> RwLock<T> {
         let lines = self.placed.of_members();
         self.placed
             .control()
-            .recover(lines, &self.call(me, deadline))?;
+            .recover(lines, &self.call(me, deadline))
+            .map_err(|e| self.unless_lost(e))?;
         RwLockWriteGuard::new(&self.placed, me)
     }
 
@@ -227,6 +235,12 @@ impl<T: InPlace + Sync> RwLock<T> {
     #[inline]
     fn me(&self) -> Result<MemberId> {
         self.placed.inner().me_at(self.placed.member())
+    }
+
+    /// The error that a caller gets: in a region that is lost the doubt that another thread has just noted means nothing.
+    #[cold]
+    fn unless_lost(&self, error: Error) -> Error {
+        self.placed.check_whole().err().unwrap_or(error)
     }
 
     fn call(&self, me: MemberId, deadline: Deadline) -> Call<'_, Inner> {
