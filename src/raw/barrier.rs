@@ -449,8 +449,8 @@ impl Drop for Turn<'_> {
 #[cfg(all(test, not(commonhold_loom)))]
 mod tests {
     use super::*;
+    use crate::raw::oracles::Awake;
     use crate::sys::deadline::Deadline;
-    use crate::sys::futex::Wake;
     use crate::sys::spin::Adaptive;
     use std::time::Duration;
 
@@ -489,23 +489,6 @@ mod tests {
         assert_eq!((now.number(), now.run()), (0, LONGEST_RUN));
         assert_eq!(now.end_of(u32::MAX), Some(End::Released));
         assert_eq!(now.broken().end_of(0), Some(End::Broken));
-    }
-
-    /// Everybody lives, and nobody sleeps.
-    struct Awake;
-
-    impl Membership for Awake {
-        fn is_alive(&self, _: MemberId) -> bool {
-            true
-        }
-
-        fn deaths(&self) -> u32 {
-            0
-        }
-
-        fn park(&self, _: &AtomicU32, _: u32, _: u32, _: Nap, _: Deadline) -> Wake {
-            Wake::Again
-        }
     }
 
     fn call(slot: u32, deadline: Deadline, spin: &Adaptive) -> Call<'_, Awake> {

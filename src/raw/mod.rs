@@ -22,3 +22,5 @@ pub(crate) use member::{Call, MemberId, Membership, Nap};
 
 #[cfg(all(test, commonhold_loom))]
 mod loom;
+#[cfg(all(test, not(commonhold_loom)))]
+mod oracles;

@@ -163,28 +163,10 @@ impl RawReentrant {
 #[cfg(all(test, not(commonhold_loom)))]
 mod tests {
     use super::*;
-    use crate::raw::Nap;
+    use crate::raw::oracles::Immortals;
     use crate::sys::deadline::Deadline;
-    use crate::sys::futex::{self, Wake};
     use crate::sys::spin::Adaptive;
     use std::time::Duration;
-
-    /// Everybody lives.
-    struct Immortals;
-
-    impl Membership for Immortals {
-        fn is_alive(&self, _: MemberId) -> bool {
-            true
-        }
-
-        fn deaths(&self) -> u32 {
-            0
-        }
-
-        fn park(&self, word: &AtomicU32, expected: u32, _: u32, _: Nap, until: Deadline) -> Wake {
-            futex::wait(word, expected, until)
-        }
-    }
 
     fn id(slot: u32) -> MemberId {
         MemberId::new(slot, 1).unwrap()

@@ -313,28 +313,12 @@ impl Drop for Turn<'_> {
 mod tests {
     use super::*;
     use crate::raw::Nap;
+    use crate::raw::oracles::Awake;
     use crate::sys::atomic::AtomicU32;
     use crate::sys::deadline::Deadline;
     use crate::sys::futex::Wake;
     use crate::sys::spin::Adaptive;
     use std::cell::Cell;
-
-    /// Everybody lives, and nobody sleeps.
-    struct Awake;
-
-    impl Membership for Awake {
-        fn is_alive(&self, _: MemberId) -> bool {
-            true
-        }
-
-        fn deaths(&self) -> u32 {
-            0
-        }
-
-        fn park(&self, _: &AtomicU32, _: u32, _: u32, _: Nap, _: Deadline) -> Wake {
-            Wake::Again
-        }
-    }
 
     struct Pool {
         raw: RawSemaphore,

@@ -138,28 +138,10 @@ impl RawVersioned {
 #[cfg(all(test, not(commonhold_loom)))]
 mod tests {
     use super::*;
-    use crate::raw::{MemberId, Nap};
-    use crate::sys::atomic::AtomicU32;
-    use crate::sys::futex::{self, Wake};
+    use crate::raw::MemberId;
+    use crate::raw::oracles::Immortals;
     use crate::sys::spin::Adaptive;
     use std::time::{Duration, Instant};
-
-    /// Everybody lives.
-    struct Immortals;
-
-    impl Membership for Immortals {
-        fn is_alive(&self, _: MemberId) -> bool {
-            true
-        }
-
-        fn deaths(&self) -> u32 {
-            0
-        }
-
-        fn park(&self, word: &AtomicU32, expected: u32, _: u32, _: Nap, until: Deadline) -> Wake {
-            futex::wait(word, expected, until)
-        }
-    }
 
     #[test]
     fn a_version_that_never_stands_still_does_not_outlast_a_deadline() {

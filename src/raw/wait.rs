@@ -149,28 +149,10 @@ const CLOSE_LOOK: u32 = 8;
 mod tests {
     use super::*;
     use crate::raw::MemberId;
-    use crate::sys::atomic::AtomicU32;
+    use crate::raw::oracles::Awake;
     use crate::sys::deadline::Deadline;
-    use crate::sys::futex::Wake;
     use crate::sys::spin::Adaptive;
     use std::time::Duration;
-
-    /// Nobody sleeps: whatever is waited for has changed already.
-    struct Awake;
-
-    impl Membership for Awake {
-        fn is_alive(&self, _: MemberId) -> bool {
-            true
-        }
-
-        fn deaths(&self) -> u32 {
-            0
-        }
-
-        fn park(&self, _: &AtomicU32, _: u32, _: u32, _: Nap, _: Deadline) -> Wake {
-            Wake::Again
-        }
-    }
 
     #[test]
     fn who_waits_for_long_asks_after_owners_once_and_then_looks_idly() {
