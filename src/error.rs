@@ -54,15 +54,17 @@ pub enum Error {
     },
     /// Every member slot of the segment is held by a living process.
     TooManyMembers,
+    /// Every place for a lossless subscriber of a broadcast is held by a living process.
+    TooManySubscribers,
     /// Every object slot of the segment is taken.
     TooManyObjects,
     /// The system does not let this process use the segment, or it belongs to another user.
     PermissionDenied,
     /// The state behind the lock may be half-changed: its holder died or panicked.
     Poisoned,
-    /// Nothing is in the queue.
+    /// Nothing is there to be received.
     Empty,
-    /// No room is in the queue.
+    /// There is no room for what is to be sent.
     Full,
     /// It can't be had at once: somebody else holds it, or it has not happened yet.
     WouldBlock,
@@ -79,10 +81,66 @@ pub enum Error {
         /// The limit.
         limit: u64,
     },
-    /// The endpoint is held by another living member.
+    /// The value can't be written as bytes, for a [`Channel`](crate::Kind::Channel) or another process: nothing was sent.
+    NotEncodable {
+        /// The name of its type, without the path.
+        type_name: String,
+        /// Why, in the encoder's words.
+        reason: String,
+    },
+    /// The bytes that arrived are no value of that type. A message of a [`Channel`](crate::Kind::Channel) is gone then, and the next one
+    /// is fine.
+    NotDecodable {
+        /// The name of the type, without the path.
+        type_name: String,
+        /// Why, in the decoder's words.
+        reason: String,
+    },
+    /// The endpoint is held by a living member: this process, perhaps.
     Busy,
     /// The subscriber was too slow, and this many items were overwritten before it read them.
     Lagged(u64),
+    /// A function that ran in another process panicked.
+    Panicked {
+        /// What it said, and where.
+        message: String,
+        /// The calls that led there. Empty if that process has `RUST_BACKTRACE=0`.
+        backtrace: RemoteBacktrace,
+    },
+    /// A signal ended a process before its function had a result.
+    Killed {
+        /// The number of the signal: 9 is SIGKILL, which also comes when memory runs out.
+        signal: i32,
+    },
+    /// A process ended by itself before its function had a result.
+    Exited {
+        /// Its exit code. None: somebody else in this program took it (by waiting for any child, or by ignoring SIGCHLD).
+        code: Option<i32>,
+        /// Whether it had come as far as `commonhold::process::init`.
+        began: bool,
+    },
+    /// The worker of a pool that ran this task died with it.
+    WorkerDied {
+        /// Which task: of one that was submitted, its id; of an item of a `map`, its place, counted from 0.
+        task: u64,
+        /// The signal that ended the worker. None: it ended by itself.
+        signal: Option<i32>,
+    },
+    /// A task of a pool ran for longer than the pool's deadline, and its worker was killed.
+    TookTooLong {
+        /// Which task: of one that was submitted, its id; of an item of a `map`, its place, counted from 0.
+        task: u64,
+    },
+    /// The task was cancelled before it had begun, or its pool was terminated before it was done.
+    Cancelled,
+    /// The workers of a pool do not come as far as their first task: the pool is of no use any more.
+    InitializerFailed(std::sync::Arc<Error>),
+    /// `commonhold::process::init` was not called in this program.
+    NotInitialised,
+    /// A function is not part of the program's executable.
+    NotInExecutable,
+    /// A process was started from another executable than the one that sent it its function.
+    OtherExecutable,
     /// The operating system refused a call in a way that no other variant describes.
     Io(std::io::Error),
 }
@@ -99,6 +157,45 @@ pub enum Place {
     FileSizeLimit,
     /// The address space of this process.
     AddressSpace,
+}
+
+/// The calls that led to a panic in another process, as text: it derefs to a `str`, and is printed over several lines.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct RemoteBacktrace(Box<str>);
+
+impl RemoteBacktrace {
+    #[cfg(all(
+        feature = "process",
+        target_os = "linux",
+        target_has_atomic = "64",
+        not(commonhold_loom)
+    ))]
+    pub(crate) fn new(text: String) -> RemoteBacktrace {
+        RemoteBacktrace(text.into())
+    }
+}
+
+impl std::ops::Deref for RemoteBacktrace {
+    type Target = str;
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RemoteBacktrace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// As it is displayed, since `unwrap` shows this.
+impl fmt::Debug for RemoteBacktrace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_empty() {
+            return f.write_str("none");
+        }
+        write!(f, "\n{}", self.0)
+    }
 }
 
 impl fmt::Display for Error {
@@ -178,6 +275,10 @@ impl fmt::Display for Error {
                 "every member slot of the segment is held by a living process: end one, or create the segment with a \
                  larger max_members"
             }
+            Error::TooManySubscribers => {
+                "every place for a lossless subscriber is held by a living process: drop a subscriber, use subscribe_lossy, or \
+                 create the segment with a larger max_members"
+            }
             Error::TooManyObjects => {
                 "every object slot of the segment is taken: create the segment with a larger max_objects"
             }
@@ -189,8 +290,10 @@ impl fmt::Display for Error {
                 "poisoned: a holder of the lock died or panicked, so the state behind it may be half-changed; call \
                  recover(), mend the state, and drop the guard"
             }
-            Error::Empty => "the queue is empty: receive later, or use a blocking form",
-            Error::Full => "the queue is full: send later, or use a blocking form",
+            Error::Empty => {
+                "empty: there is nothing to be received yet; receive later, or use a blocking form"
+            }
+            Error::Full => "full: there is no room yet; send later, or use a blocking form",
             Error::WouldBlock => {
                 "that would mean to wait, for another thread or process: try later, or use a blocking form"
             }
@@ -198,7 +301,8 @@ impl fmt::Display for Error {
                 "the deadline passed before the operation could be done; nothing was changed"
             }
             Error::Closed => {
-                "the queue is closed: no more items can be sent (those that are still in it can be received)"
+                "closed: the other side has ended, or somebody has closed it; nothing more can be sent (what is still there can be \
+                 received)"
             }
             Error::Broken => {
                 "broken: a party of the barrier died or gave up; call reset() to use it again"
@@ -209,14 +313,95 @@ impl fmt::Display for Error {
                     "too large: {requested} was asked for, and the limit is {limit}: ask for less"
                 );
             }
+            Error::NotEncodable { type_name, reason } => {
+                return write!(
+                    f,
+                    "the value cannot be written as a {type_name}: {reason}; nothing was sent (see its Serialize)"
+                );
+            }
+            Error::NotDecodable { type_name, reason } => {
+                return write!(
+                    f,
+                    "the bytes that arrived cannot be read as a {type_name}: {reason}; what comes after them is not harmed (are all \
+                     programs built with the same definition of {type_name}, and does it read what it writes?)"
+                );
+            }
             Error::Busy => {
-                "the endpoint is held by another living member: wait until it is dropped"
+                "the endpoint is held by a living member (this process, perhaps): wait until it is dropped"
             }
             Error::Lagged(n) => {
                 return write!(
                     f,
                     "the subscriber was too slow and missed {n} items; the next receive goes on after them"
                 );
+            }
+            Error::Panicked { message, .. } => {
+                return write!(f, "a function in another process panicked: {message}");
+            }
+            Error::Killed { signal } => {
+                return write!(
+                    f,
+                    "signal {signal} ended the process before its function had a result{}",
+                    match signal {
+                        9 => " (SIGKILL: somebody's kill, or the kernel had no memory left)",
+                        6 => " (SIGABRT: it aborted itself, and its standard error should say why)",
+                        11 => " (SIGSEGV: unsound code, or a stack that overflowed)",
+                        _ => "",
+                    }
+                );
+            }
+            Error::Exited { code, began } => {
+                match code {
+                    Some(code) => write!(f, "the process ended with exit code {code} ")?,
+                    None => write!(
+                        f,
+                        "the process ended (how, somebody else was told: SIGCHLD is ignored, or other code waits for any child) "
+                    )?,
+                }
+                return f.write_str(if *began {
+                    "before its function had a result: something called exit"
+                } else {
+                    "before it came to commonhold::process::init(): make that the first line of main; its standard error may \
+                     say more"
+                });
+            }
+            Error::WorkerDied { task, signal } => {
+                write!(f, "the worker that ran task {task} ")?;
+                match signal {
+                    Some(signal) => write!(f, "was ended by signal {signal}")?,
+                    None => f.write_str("ended itself")?,
+                }
+                return f.write_str(
+                    "; it was replaced, and the other tasks go on: submit the task again if it may run twice, or build the pool with retries",
+                );
+            }
+            Error::TookTooLong { task } => {
+                return write!(
+                    f,
+                    "task {task} ran for longer than the pool's deadline, and was ended: give it less to do, or the pool a longer deadline"
+                );
+            }
+            Error::Cancelled => {
+                "the task was cancelled, or its pool terminated, before it was done"
+            }
+            Error::InitializerFailed(e) => {
+                return write!(
+                    f,
+                    "the pool's workers cannot be initialised, so it runs no tasks: {e}"
+                );
+            }
+            Error::NotInitialised => {
+                "this program cannot start itself again: call commonhold::process::init() as the first line of main (in a test: \
+                 commonhold::init_before_main!(); beside its functions)"
+            }
+            Error::NotInExecutable => {
+                "the function is not part of this program's executable, so a new process of it could not find it: link statically \
+                 what defines it (a shared library or plugin can't start processes), and start the program directly, not by way \
+                 of a loader"
+            }
+            Error::OtherExecutable => {
+                "the new process does not run the executable of its parent, or a changed one: leave the file of a running program \
+                 alone (replace it by a new file)"
             }
             Error::Io(e) => return write!(f, "the operating system refused: {e}"),
         };
@@ -228,6 +413,7 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Error::Io(e) => Some(e),
+            Error::InitializerFailed(e) => Some(&**e),
             _ => None,
         }
     }

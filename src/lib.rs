@@ -30,6 +30,20 @@ mod sys;
 
 #[cfg(all(target_os = "linux", target_has_atomic = "64", not(commonhold_loom)))]
 mod data;
+#[cfg(all(
+    feature = "serde",
+    target_os = "linux",
+    target_has_atomic = "64",
+    not(commonhold_loom)
+))]
+mod encoding;
+#[cfg(all(
+    feature = "async",
+    target_os = "linux",
+    target_has_atomic = "64",
+    not(commonhold_loom)
+))]
+mod futures;
 #[cfg(all(target_os = "linux", target_has_atomic = "64", not(commonhold_loom)))]
 mod layout;
 #[cfg(all(
@@ -40,10 +54,19 @@ mod layout;
     not(commonhold_loom)
 ))]
 mod plain;
+#[cfg(all(
+    feature = "process",
+    target_os = "linux",
+    target_has_atomic = "64",
+    not(commonhold_loom)
+))]
+pub mod process;
 #[cfg(all(target_os = "linux", target_has_atomic = "64", not(commonhold_loom)))]
 mod queue;
 #[cfg(all(target_os = "linux", target_has_atomic = "64", not(commonhold_loom)))]
 mod segment;
+#[cfg(all(target_os = "linux", target_has_atomic = "64", not(commonhold_loom)))]
+mod select;
 #[cfg(all(target_os = "linux", target_has_atomic = "64", not(commonhold_loom)))]
 mod sync;
 
@@ -51,7 +74,7 @@ mod sync;
     all(target_os = "linux", target_has_atomic = "64"),
     feature = "raw-sync"
 ))]
-pub use error::{Error, Place, Result};
+pub use error::{Error, Place, RemoteBacktrace, Result};
 
 #[cfg(all(
     any(
@@ -64,17 +87,30 @@ pub use plain::{InPlace, Plain};
 
 #[cfg(all(target_os = "linux", target_has_atomic = "64", not(commonhold_loom)))]
 pub use {
-    data::{Array, AtomicCell, Atomics, Value},
+    data::{Array, AtomicCell, Atomics, Changes, Value, Watch},
     layout::fingerprint::Kind,
     layout::header::LAYOUT_VERSION,
-    queue::{Iter, Queue},
+    queue::{
+        Block, BlockHandle, BlockPool, BlockSendError, Broadcast, Consumer, ConsumerIter, Iter,
+        Lease, MessageRoom, Messages, MessagesIter, Pipe, PipeEnd, PipeIter, PipeRoom, Producer,
+        Publisher, Queue, ReadChunk, Received, Ring, Subscriber, WriteChunk,
+    },
     segment::{Member, Object, Segment, SegmentOptions},
+    select::{Receives, Select, Sends},
     sync::{
         Barrier, BarrierWaitResult, Condvar, Event, Mutex, MutexGuard, Once, OnceState, Permit,
         ReentrantMutex, ReentrantMutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard, Semaphore,
         WaitTimeoutResult,
     },
 };
+
+#[cfg(all(
+    feature = "serde",
+    target_os = "linux",
+    target_has_atomic = "64",
+    not(commonhold_loom)
+))]
+pub use queue::{Channel, ChannelIter};
 
 // What runs the unit tests stands outside of the module.
 #[cfg(all(feature = "raw-sync", not(commonhold_loom)))]

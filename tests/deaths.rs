@@ -5,8 +5,11 @@ mod support;
 use commonhold::{Array, Atomics, Condvar, Error, Mutex, Queue, Segment, Value};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
-use support::{Child, Forked, Name, eventually, listen, tell, wait_to_be_killed};
+use std::time::Duration;
+use support::{
+    Child, Forked, LIMIT, Name, SHORT_OF_A_NAP, eventually, forbid, listen, tell,
+    wait_to_be_killed, within_the_limit,
+};
 
 support::roles!(
     hold,
@@ -21,16 +24,6 @@ support::roles!(
     wait_for_a_notify,
     hold_then_exec
 );
-
-/// What a survivor may have to wait at most.
-const LIMIT: Duration = Duration::from_secs(1);
-
-fn within_the_limit<R>(f: impl FnOnce() -> R) -> R {
-    let start = Instant::now();
-    let r = f();
-    assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
-    r
-}
 
 struct Stage {
     name: Name,
@@ -226,7 +219,7 @@ fn readers_killed_while_idle_in_recv_take_nothing_with_them() {
         readers.into_iter().for_each(Child::kill);
         // The wake-up for this item may go to one of the dead.
         stage.queue.send(round).unwrap();
-        eventually(LIMIT, "the survivor takes the item", || {
+        eventually(SHORT_OF_A_NAP, "the survivor takes the item", || {
             stage.queue.is_empty()
         });
         survivor.kill_only();
@@ -283,7 +276,7 @@ fn a_process_of_many_waiting_threads_takes_not_the_whole_watch_with_it() {
         many.signal(libc::SIGSTOP);
         stage.queue.send(round).unwrap();
         many.kill();
-        eventually(LIMIT, "a survivor takes the item", || {
+        eventually(SHORT_OF_A_NAP, "a survivor takes the item", || {
             stage.queue.is_empty()
         });
     }
@@ -300,49 +293,10 @@ fn has_futex_waitv() -> bool {
 fn wait_in_recv_on_an_old_kernel(args: &[String]) {
     // Some can't filter, and need not: qemu's user mode has no such call.
     if has_futex_waitv() {
-        hide_futex_waitv();
+        assert!(forbid(libc::SYS_futex_waitv, libc::ENOSYS));
     }
     assert!(!has_futex_waitv());
     wait_in_recv(args);
-}
-
-fn hide_futex_waitv() {
-    let rule = |code: u32, jt, jf, k| libc::sock_filter {
-        code: code as u16,
-        jt,
-        jf,
-        k,
-    };
-    let mut rules = [
-        // The number of the call is the first word.
-        rule(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
-        rule(
-            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
-            0,
-            1,
-            libc::SYS_futex_waitv as u32,
-        ),
-        rule(
-            libc::BPF_RET | libc::BPF_K,
-            0,
-            0,
-            libc::SECCOMP_RET_ERRNO | libc::ENOSYS as u32,
-        ),
-        rule(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
-    ];
-    let program = libc::sock_fprog {
-        len: rules.len() as u16,
-        filter: rules.as_mut_ptr(),
-    };
-    // SAFETY: plain system calls; the program is four rules that end.
-    unsafe {
-        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-        let filter = libc::SECCOMP_MODE_FILTER;
-        assert_eq!(
-            libc::prctl(libc::PR_SET_SECCOMP, filter, &raw const program),
-            0
-        );
-    }
 }
 
 #[test]
@@ -353,7 +307,7 @@ fn deaths_are_found_without_futex_waitv_too() {
         let mut survivor = stage.child("wait_in_recv_on_an_old_kernel");
         doomed.into_iter().for_each(Child::kill);
         stage.queue.send(round).unwrap();
-        eventually(LIMIT, "the survivor takes the item", || {
+        eventually(SHORT_OF_A_NAP, "the survivor takes the item", || {
             stage.queue.is_empty()
         });
         survivor.kill_only();

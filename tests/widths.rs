@@ -7,12 +7,9 @@ use bytemuck::{Pod, Zeroable};
 use commonhold::{Array, Atomics, Condvar, Error, Mutex, Place, Queue, Result, Segment, Value};
 use std::ffi::OsString;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
-use support::{Child, Name, listen, tell, wait_to_be_killed};
+use support::{Child, LIMIT, Name, listen, tell, wait_to_be_killed};
 
 support::roles!(visit, open_strangers, open_large);
-
-const LIMIT: Duration = Duration::from_secs(20);
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]

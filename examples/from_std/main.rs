@@ -41,17 +41,25 @@ fn in_threads() -> i64 {
 }
 
 fn in_processes() -> Result<i64> {
-    let name = format!("from-std-{}", std::process::id());
-    let bank = with_commonhold::Bank::new(&Segment::create(&name, 1 << 16)?)?;
+    let name = Name(format!("commonhold-from-std-{}", std::process::id()));
+    let bank = with_commonhold::Bank::new(&Segment::create(&name.0, 1 << 16)?)?;
     let tellers: Vec<_> = (0..with_commonhold::TELLERS)
-        .map(|_| Command::new(std::env::current_exe()?).arg(&name).spawn())
+        .map(|_| Command::new(std::env::current_exe()?).arg(&name.0).spawn())
         .collect::<std::io::Result<_>>()?;
     let money = bank.close();
     for mut teller in tellers {
         assert!(teller.wait()?.success());
     }
-    Segment::unlink(&name)?;
     Ok(money)
+}
+
+/// The name of a segment, which goes when this does.
+struct Name(String);
+
+impl Drop for Name {
+    fn drop(&mut self) {
+        let _ = Segment::unlink(&self.0);
+    }
 }
 
 /// Prints the lines in which the two programs differ, beside each other.

@@ -1,4 +1,5 @@
-//! A real job on real files: one process hands out their chunks through a queue, the others map and count them.
+//! A real job on real files: one process hands out their chunks through a queue, the others lease, map and count them, also while some of
+//! them are killed.
 
 use crate::counting::{Chunk, Count, Tally, chunks_of, count_alone, count_with_workers};
 use crate::report::{grouped, ms};
@@ -11,6 +12,9 @@ use std::time::Duration;
 /// `ENOUGH` there is no further try.
 const TRIES: u64 = 3;
 const ENOUGH: Duration = Duration::from_secs(2);
+
+/// Workers that are killed in mid-chunk.
+const KILLS: u64 = 10;
 
 /// A job that one process does in less than this does not pay for starting others.
 const SMALL: Duration = Duration::from_millis(20);
@@ -33,7 +37,8 @@ pub(crate) fn show(tour: &mut Tour, root: &Path, cores: usize) -> Result<()> {
     }
 
     let workers = cores.clamp(2, 8);
-    let (alone, shared) = best_of_tries(tour, &tree, workers)?;
+    let chunks = chunks_of(&tree.files);
+    let (alone, shared) = best_of_tries(tour, &tree, &chunks, workers)?;
     table(tour, &tree.kinds, &shared)?;
     let read = Tally {
         files: tree.files.len() as u64,
@@ -60,23 +65,54 @@ pub(crate) fn show(tour: &mut Tour, root: &Path, cores: usize) -> Result<()> {
         tour.report
             .line("        (so small a job does not pay for starting processes)")?;
     }
-    Ok(())
+    count_among_kills(tour, &tree, &chunks, workers, &alone)
+}
+
+/// The same once more, while one worker after another is killed in mid-chunk.
+fn count_among_kills(
+    tour: &mut Tour,
+    tree: &Tree,
+    chunks: &[Chunk],
+    workers: usize,
+    alone: &Count,
+) -> Result<()> {
+    let step = tour
+        .report
+        .step("the same, with workers killed", tree.bytes)?;
+    let progress = |bytes| step.at(bytes);
+    let (count, losses) =
+        count_with_workers(&tour.seg, "kills", tree, chunks, workers, KILLS, progress)?;
+    drop(step);
+    tour.report.check(
+        count.agrees_with(alone) && (1..=losses.killed).contains(&losses.again),
+        "with workers killed in mid-chunk, too",
+        &format!(
+            "{} lines; {} killed, {} chunks again",
+            grouped(count.total.lines),
+            losses.killed,
+            losses.again
+        ),
+    )
 }
 
 /// The best times of counting alone and with workers. A try that counts otherwise than the one before ends the tries, and
 /// is returned.
-fn best_of_tries(tour: &Tour, tree: &Tree, workers: usize) -> Result<(Count, Count)> {
-    let chunks: Vec<Chunk> = chunks_of(&tree.files).collect();
+fn best_of_tries(
+    tour: &Tour,
+    tree: &Tree,
+    chunks: &[Chunk],
+    workers: usize,
+) -> Result<(Count, Count)> {
     let what = format!("counting {TRIES} times alone and by {workers} processes");
     let step = tour.report.step(&what, 2 * TRIES * tree.bytes)?;
     let mut best: Option<(Count, Count)> = None;
     for round in 0..TRIES {
         let before = 2 * round * tree.bytes;
         let progress = |bytes| step.at(before + bytes);
-        let alone = count_alone(tree, &chunks, progress)?;
+        let alone = count_alone(tree, chunks, progress)?;
         let progress = |bytes| step.at(before + tree.bytes + bytes);
         let name = round.to_string();
-        let shared = count_with_workers(&tour.seg, &name, tree, &chunks, workers, progress)?;
+        let (shared, _) = count_with_workers(&tour.seg, &name, tree, chunks, workers, 0, progress)?;
 
         let enough = alone.took.max(shared.took) > ENOUGH;
         best = match best {

@@ -49,7 +49,7 @@ struct Pair {
 
 pub(crate) fn show(tour: &mut Tour) -> Result<()> {
     tour.report
-        .section("3  The kills that wedge other systems")?;
+        .section("4  The kills that wedge other systems")?;
     tour.report.line(&format!(
         "        {KILLS} of each; timed from SIGKILL until the others go on"
     ))?;

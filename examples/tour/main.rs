@@ -15,6 +15,7 @@ mod counting;
 mod files;
 mod kills;
 mod lock_kills;
+mod processes;
 mod report;
 mod segment;
 mod tree;
@@ -45,6 +46,8 @@ struct Tour {
 }
 
 fn main() -> ExitCode {
+    // The section on processes and pools starts this program again, to run one function.
+    commonhold::process::init();
     let args: Vec<OsString> = std::env::args_os().skip(1).collect();
     let outcome = match args.as_slice() {
         [flag, role, segment, argument] if flag == ROLE => {
@@ -100,6 +103,7 @@ fn tour(path: Option<&Path>) -> Result<bool> {
     }
     classics::show(&mut tour)?;
     files::show(&mut tour, &root, cores)?;
+    processes::show(&mut tour, cores)?;
     kills::show(&mut tour)?;
 
     let Tour { seg, report } = tour;

@@ -156,7 +156,7 @@ fn command(segment: &str, role: &str, argument: &str) -> Result<Command> {
 }
 
 /// Asks until there is an answer: often at first, then each millisecond.
-fn poll<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+pub(crate) fn poll<T>(what: &str, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let deadline = Instant::now() + PATIENCE;
     let mut pause = Duration::from_micros(30);
     loop {

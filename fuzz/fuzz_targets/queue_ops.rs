@@ -1,27 +1,19 @@
-//! Operation lists on a queue, by several handles of several members, against a `VecDeque`: each result must be the
+//! Operation lists on a queue, by several handles of several members, against a plain model: each result must be the
 //! model's.
 
 #![no_main]
 
 use arbitrary::Arbitrary;
-use commonhold::{Error, Queue, Result, Segment};
-use commonhold_fuzz::{AT_ONCE, Item, attach, check};
+use commonhold::{Error, Lease, Queue, Result, Segment, Select};
+use commonhold_fuzz::{AT_ONCE, Item, Type, attach, check};
 use libfuzzer_sys::fuzz_target;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 #[derive(Arbitrary, Debug)]
 struct Input {
     item: Type,
     capacity: u8,
     ops: Vec<(u8, Op)>,
-}
-
-#[derive(Arbitrary, Debug)]
-enum Type {
-    U8,
-    U64,
-    Bytes,
-    Bool,
 }
 
 /// What one handle does.
@@ -41,6 +33,16 @@ enum Op {
     RecvManyTimeout(u8),
     Iterate(u8),
     Look,
+    Lease,
+    TryLease,
+    LeaseTimeout,
+    /// Of those that are held, by any handle.
+    Complete(u8),
+    GiveBack(u8),
+    TryJoin,
+    JoinTimeout,
+    /// What a select says of both ends.
+    Select,
     /// Puts a clone in the handle's place.
     Clone,
     /// Puts a handle in its place that was opened anew, by another member or the same one.
@@ -51,8 +53,14 @@ enum Op {
 }
 
 /// What the queue must be.
-struct Model<T> {
+struct Model<T: Item> {
+    /// What was never delivered.
     items: VecDeque<T>,
+    /// What came back, by when it was first leased.
+    returned: BTreeMap<u64, T>,
+    /// What is held, and when it was first leased.
+    held: Vec<(Lease<T>, u64)>,
+    leases: u64,
     capacity: usize,
     closed: bool,
     made: u64,
@@ -73,7 +81,7 @@ impl<T: Item> Model<T> {
         if self.closed {
             return Err(Error::Closed);
         }
-        let count = items.len().min(self.capacity - self.items.len());
+        let count = items.len().min(self.room());
         if count == 0 {
             return Err(not_now);
         }
@@ -86,21 +94,67 @@ impl<T: Item> Model<T> {
         if max == 0 {
             return Ok(Vec::new());
         }
-        let count = max.min(self.items.len());
-        match count {
-            0 if self.closed => Err(Error::Closed),
+        match self.waiting() {
+            0 if self.is_over() => Err(Error::Closed),
             0 => Err(not_now),
-            _ => Ok(self.items.drain(..count).collect()),
+            n => Ok((0..n.min(max)).map(|_| self.next().1).collect()),
         }
+    }
+
+    /// The next to be delivered, and when it was first leased.
+    fn next(&mut self) -> (Option<u64>, T) {
+        match self.returned.pop_first() {
+            Some((first, item)) => (Some(first), item),
+            None => (None, self.items.pop_front().expect("something waits")),
+        }
+    }
+
+    fn lease(&mut self, got: Result<Lease<T>>, not_now: Error) {
+        match self.waiting() {
+            0 if self.is_over() => check(got.map(drop), Err(Error::Closed)),
+            0 => check(got.map(drop), Err(not_now)),
+            _ => {
+                let lease = got.expect("something waits");
+                let (first, item) = self.next();
+                assert_eq!((*lease, lease.redelivered()), (item, first.is_some()));
+                let first = first.unwrap_or_else(|| {
+                    self.leases += 1;
+                    self.leases
+                });
+                self.held.push((lease, first));
+            }
+        }
+    }
+
+    fn take_held(&mut self, which: u8) -> Option<(Lease<T>, u64)> {
+        let count = self.held.len();
+        (count != 0).then(|| self.held.swap_remove(usize::from(which) % count))
+    }
+
+    fn waiting(&self) -> usize {
+        self.items.len() + self.returned.len()
+    }
+
+    fn room(&self) -> usize {
+        self.capacity - self.waiting() - self.held.len()
+    }
+
+    /// Whether nothing will ever come any more.
+    fn is_over(&self) -> bool {
+        self.closed && self.is_done()
+    }
+
+    fn is_done(&self) -> bool {
+        self.waiting() + self.held.len() == 0
     }
 
     /// Whether a send of so many makes nobody wait.
     fn takes(&self, count: usize) -> bool {
-        self.closed || self.capacity - self.items.len() >= count
+        self.closed || self.room() >= count
     }
 
     fn gives(&self) -> bool {
-        self.closed || !self.items.is_empty()
+        self.is_over() || self.waiting() != 0
     }
 }
 
@@ -121,6 +175,9 @@ fn run<T: Item>(input: &Input) {
     let mut handles = [created.clone(), created, opened];
     let mut model = Model {
         items: VecDeque::new(),
+        returned: BTreeMap::new(),
+        held: Vec::new(),
+        leases: 0,
         capacity,
         closed: false,
         made: 0,
@@ -129,9 +186,14 @@ fn run<T: Item>(input: &Input) {
         let handle = usize::from(*handle) % handles.len();
         step(&mut handles, handle, &segments, &mut model, op);
     }
+    while let Some((lease, first)) = model.take_held(0) {
+        model.returned.insert(first, *lease);
+    }
     let mut rest = Vec::new();
     while handles[0].try_recv_many(&mut rest, usize::MAX).is_ok() {}
-    assert_eq!(rest, Vec::from(model.items), "what is left at the end");
+    let expected: Vec<T> = model.returned.into_values().chain(model.items).collect();
+    assert_eq!(rest, expected, "what is left at the end");
+    handles[0].try_join().unwrap();
 }
 
 fn step<T: Item>(
@@ -201,16 +263,59 @@ fn step<T: Item>(
         }
         Op::Iterate(n) => {
             // To the end only when there is one.
-            let max = if model.closed {
+            let max = if model.closed && model.held.is_empty() {
                 usize::MAX
             } else {
-                usize::from(n).min(model.items.len())
+                usize::from(n).min(model.waiting())
             };
             let got: Vec<T> = q.iter().take(max).collect();
-            let want: Vec<T> = model.items.drain(..max.min(model.items.len())).collect();
+            let count = max.min(model.waiting());
+            let want: Vec<T> = (0..count).map(|_| model.next().1).collect();
             assert_eq!(got, want);
         }
         Op::Look => {}
+        Op::Lease if model.gives() => model.lease(q.lease(), Error::Empty),
+        Op::Lease | Op::TryLease => model.lease(q.try_lease(), Error::Empty),
+        Op::LeaseTimeout => model.lease(q.lease_timeout(AT_ONCE), Error::Timeout),
+        Op::Complete(which) => {
+            if let Some((lease, _)) = model.take_held(which) {
+                lease.complete().unwrap();
+            }
+        }
+        Op::GiveBack(which) => {
+            if let Some((lease, first)) = model.take_held(which) {
+                model.returned.insert(first, *lease);
+            }
+        }
+        Op::TryJoin => {
+            let done = model.is_done().then_some(()).ok_or(Error::WouldBlock);
+            check(q.try_join(), done);
+        }
+        Op::JoinTimeout => {
+            let done = model.is_done().then_some(()).ok_or(Error::Timeout);
+            check(q.join_timeout(AT_ONCE), done);
+        }
+        Op::Select => {
+            let mut select = Select::new();
+            let ends = [
+                (select.recv(q), model.gives()),
+                (select.send(q), model.takes(1)),
+            ];
+            let want: Vec<usize> = ends.iter().filter(|e| e.1).map(|e| e.0).collect();
+            // The look begins with another each time, so both are named if both are ready.
+            let named = [select.try_ready(), select.ready_timeout(AT_ONCE)];
+            if want.is_empty() {
+                assert!(matches!(
+                    named,
+                    [Err(Error::WouldBlock), Err(Error::Timeout)]
+                ));
+            } else {
+                let mut named = named.map(Result::unwrap).to_vec();
+                named.sort_unstable();
+                named.dedup();
+                assert_eq!(named, want);
+            }
+        }
         Op::Clone => handles[handle] = q.clone(),
         Op::Reopen { anew: false } => {
             handles[handle] = Queue::open(&segments[handle % 2], "q").unwrap();
@@ -225,9 +330,10 @@ fn step<T: Item>(
         }
     }
     for q in handles {
-        assert_eq!(q.len(), model.items.len());
-        assert_eq!(q.is_empty(), model.items.is_empty());
-        assert_eq!(q.is_full(), model.items.len() == model.capacity);
+        assert_eq!(q.len(), model.waiting());
+        assert_eq!(q.leased(), model.held.len());
+        assert_eq!(q.is_empty(), model.waiting() == 0);
+        assert_eq!(q.is_full(), model.room() == 0);
         assert_eq!(q.capacity(), model.capacity);
         assert_eq!(q.is_closed(), model.closed);
     }

@@ -1,5 +1,6 @@
 //! Types of item for the targets that compare with a model: of each size, and of each alignment that is a case of its own.
 
+use arbitrary::Arbitrary;
 use commonhold::bytemuck::{Pod, Zeroable};
 use commonhold::{InPlace, Plain};
 use std::fmt::Debug;
@@ -7,6 +8,15 @@ use std::fmt::Debug;
 /// What can be numbered: item `n` of the model's is item `n` of the crate's.
 pub trait Item: Plain + PartialEq + Debug {
     fn number(n: u64) -> Self;
+}
+
+/// The types that an input may choose among, each one an [`Item`].
+#[derive(Arbitrary, Debug)]
+pub enum Type {
+    U8,
+    U64,
+    Bytes,
+    Bool,
 }
 
 /// An [`Item`] that guards lend.

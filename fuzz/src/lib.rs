@@ -5,7 +5,7 @@ mod item;
 mod panics;
 
 pub use end::{AT_ONCE, SOON, apart, check, told};
-pub use item::{Item, LentItem, Wide};
+pub use item::{Item, LentItem, Type, Wide};
 pub use panics::{catch, panic_on_purpose};
 
 use commonhold::{Result, Segment};

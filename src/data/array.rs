@@ -4,13 +4,15 @@ use crate::error::{Error, Result};
 use crate::layout::fingerprint::Kind;
 use crate::plain::InPlace;
 use crate::raw::mutex::RawMutex;
-use crate::segment::{Placed, Segment, Shape};
+use crate::segment::{Placed, Segment, Shape, travels};
 use crate::sync::{Locker, MutexGuard};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
 use std::time::Duration;
 
 /// A fixed number of items behind one lock: one by one, or all of them in place as a slice.
+///
+/// With the feature `process`, a handle is a serde value that [travels to other processes](crate::Segment#sending-it-to-another-process).
 ///
 /// # When a member dies
 /// As [`Mutex`](crate::Mutex): if it held the lock (also for the moment of a [`set`](Self::set)), every access gets
@@ -147,7 +149,7 @@ impl<T: InPlace> Array<T> {
     fn locker(&self) -> Locker<'_, [T]> {
         let first = self.placed.data().cast::<T>();
         Locker {
-            inner: self.placed.inner(),
+            segment: self.placed.segment(),
             member: self.placed.member(),
             raw: &self.placed.control().lock,
             spin: &self.placed.spin,
@@ -218,6 +220,8 @@ impl<T> Clone for Array<T> {
         }
     }
 }
+
+travels!([T: InPlace] Array<T>, placed);
 
 impl<T> std::fmt::Debug for Array<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::layout::fingerprint::Kind;
-use crate::segment::{Placed, Segment, Shape};
+use crate::segment::{Placed, Segment, Shape, travels};
 use crate::sys::map::InRegion;
 use std::marker::PhantomData;
 use std::ops::Deref;
@@ -58,6 +58,8 @@ cells!(
 );
 
 /// A fixed number of atomic integers, used in place: an `Atomics<AtomicU64>` derefs to `[AtomicU64]`.
+///
+/// With the feature `process`, a handle is a serde value that [travels to other processes](crate::Segment#sending-it-to-another-process).
 ///
 /// # When a member dies
 /// Each access is done or not done; there is no lock.
@@ -155,6 +157,8 @@ impl<A> Clone for Atomics<A> {
         }
     }
 }
+
+travels!([A: AtomicCell] Atomics<A>, placed);
 
 impl<A> std::fmt::Debug for Atomics<A> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -1,16 +1,24 @@
 //! The value that is always whole.
 
+use super::watch::Watch;
 use crate::error::{Error, Result};
+#[cfg(feature = "async")]
+use crate::futures::{Serves, Until, Wanted};
 use crate::layout::fingerprint::Kind;
 use crate::plain::Plain;
-use crate::raw::signal::{Ended, FIRST_NAP};
-use crate::raw::versioned::RawVersioned;
+use crate::raw::select::Source;
+use crate::raw::signal::{Ended, FIRST_NAP, RawSignal};
+use crate::raw::versioned::{RawVersioned, copy_of};
+use crate::raw::wait::Look;
 use crate::raw::{Call, Nap};
-use crate::segment::{Inner, Placed, Segment, Shape};
+use crate::segment::{Inner, Placed, Segment, Shape, travels};
+use crate::select::Awaited;
 use crate::sys::copy;
 use crate::sys::deadline::Deadline;
 use crate::sys::map::InRegion;
 use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 // SAFETY: atomics of which every pattern has a meaning; `repr(C)`.
@@ -22,6 +30,8 @@ unsafe impl InRegion for RawVersioned {}
 /// by a writer that is stopped or dead.
 /// Writers take turns. An update works on a private copy, writes it beside the current one, and publishes it by
 /// one store. `v.update(|n| *n += 1)` is what Python's `value.value += 1` is not: atomic.
+///
+/// With the feature `process`, a handle is a serde value that [travels to other processes](crate::Segment#sending-it-to-another-process).
 ///
 /// # When a member dies
 /// At any instruction of a `set` or an `update`: the others see the old value or the new one, never a mixture, and the next
@@ -114,17 +124,39 @@ impl<T: Plain> Value<T> {
 
     #[inline]
     fn get_by(&self, deadline: Deadline) -> Result<T> {
+        let (value, ()) = self.read_by(deadline, |_| ())?;
+        value.ok_or_else(|| Error::Corrupt)
+    }
+
+    /// The value, if the bytes are one, and what `note` makes of its version.
+    #[inline]
+    fn read_by<N>(&self, deadline: Deadline, note: impl Fn(u64) -> N) -> Result<(Option<T>, N)> {
         let raw = self.placed.control();
-        let bits = match raw.try_read(|which| self.load(which)) {
-            Some(bits) => bits,
-            None => raw.read_against_writers(
-                deadline,
-                |deadline| self.placed.call(deadline),
-                |which| self.load(which),
-            )?,
+        let copy = |version| (self.load(copy_of(version)), note(version));
+        let (bits, noted) = match raw.try_read(copy) {
+            Some(read) => read,
+            None => {
+                raw.read_against_writers(deadline, |deadline| self.placed.call(deadline), copy)?
+            }
         };
         self.placed.check_whole()?;
-        copy::judge(&bits).ok_or(Error::Corrupt)
+        Ok((copy::judge(&bits), noted))
+    }
+
+    /// The value, if the bytes are one, and its version.
+    pub(super) fn read_version(&self, deadline: Deadline) -> Result<(Option<T>, u64)> {
+        self.read_by(deadline, |version| version)
+    }
+
+    /// A number that each write changes.
+    pub(super) fn version(&self) -> Result<u64> {
+        let version = self.placed.control().version();
+        self.placed.check_whole().map(|()| version)
+    }
+
+    /// Makes a [`Watch`] of this value: a receiver of what is written from here on.
+    pub fn watch(&self) -> Result<Watch<T>> {
+        Watch::of(self)
     }
 
     /// Replaces the value.
@@ -179,16 +211,47 @@ impl<T: Plain> Value<T> {
         self.wait_by(Deadline::after(timeout), is_it)
     }
 
+    /// As [`wait_until`](Self::wait_until), without a thread that waits: a future for any runtime.
+    ///
+    /// What holds for all futures is said at [`Queue::recv_async`](crate::Queue::recv_async).
+    #[cfg(feature = "async")]
+    pub fn wait_until_async(
+        &self,
+        mut is_it: impl FnMut(&T) -> bool + Send,
+    ) -> impl Future<Output = Result<T>> + Send {
+        // Whether it is ready `is_it` alone can say; as a change serves all, nobody else need know.
+        let wanted = || {
+            let change = Awaited::new(&self.placed, |raw| &raw.changed, |_, _| false);
+            Wanted::signal(change, Serves::All)
+        };
+        Until::new(wanted, move |_| {
+            self.placed.call(Deadline::PASSED)?;
+            Some(at_once(self.get_by(Deadline::PASSED))?)
+                .filter(&mut is_it)
+                .ok_or_else(|| Error::WouldBlock)
+        })
+    }
+
     fn wait_by(&self, deadline: Deadline, mut is_it: impl FnMut(&T) -> bool) -> Result<T> {
+        self.wait_for(deadline, || {
+            Ok(Some(self.get_by(deadline)?).filter(&mut is_it))
+        })
+    }
+
+    /// Waits until `look`, which is asked after each change, finds something.
+    pub(super) fn wait_for<R>(
+        &self,
+        deadline: Deadline,
+        mut look: impl FnMut() -> Result<Option<R>>,
+    ) -> Result<R> {
         let mut call = self.placed.call(deadline)?;
         let raw = self.placed.control();
-        let mut look = || Ok::<_, Error>(Some(self.get_by(deadline)?).filter(&mut is_it));
         if let Some(value) = look()? {
             return Ok(value);
         }
         let mut spin = call.spin.begin();
         let mut version = raw.version();
-        while spin.pause(32) {
+        while spin.look_again() {
             let now = raw.version();
             if now != version {
                 version = now;
@@ -208,18 +271,38 @@ impl<T: Plain> Value<T> {
             match raw.changed.wait(&ticket, &call, nap) {
                 Ended::Notified => {}
                 Ended::Death | Ended::Bound => nap = Nap::UntilDeath,
-                Ended::TimedOut => return look()?.ok_or(Error::Timeout),
+                Ended::TimedOut => return look()?.ok_or_else(|| Error::Timeout),
                 Ended::Lost => {
                     self.placed.check_whole()?;
-                    // `is_it` forked, and we are the child: it waits on in its own name.
+                    // What was asked forked, and we are the child: it waits on in its own name.
                     call = self.placed.call(deadline)?;
                 }
             }
             // A wait that ends by a notify has not looked, and writers may be quicker than we look, each time.
             if deadline.has_passed() {
-                return look()?.ok_or(Error::Timeout);
+                return look()?.ok_or_else(|| Error::Timeout);
             }
         }
+    }
+
+    /// That the value was written since now, or since a select last said so.
+    pub(crate) fn change(&self) -> Awaited {
+        Awaited::of(Change {
+            seen: AtomicU64::new(self.placed.control().version()),
+            placed: self.placed.clone(),
+        })
+    }
+
+    /// That the value's version is another than `seen`.
+    pub(super) fn change_from(&self, seen: Arc<AtomicU64>) -> Awaited {
+        Awaited::new(
+            &self.placed,
+            |raw| &raw.changed,
+            move |placed, _| {
+                let version = placed.control().version();
+                version != seen.load(Ordering::Relaxed) || placed.check_whole().is_err()
+            },
+        )
     }
 
     fn set_by(&self, call: &Call<'_, Inner>, value: T) -> Result<()> {
@@ -233,7 +316,7 @@ impl<T: Plain> Value<T> {
         self.placed.control().write(call, |current, spare| {
             let bits = self.load(current);
             self.placed.check_whole()?;
-            let mut value = copy::judge::<T>(&bits).ok_or(Error::Corrupt)?;
+            let mut value = copy::judge::<T>(&bits).ok_or_else(|| Error::Corrupt)?;
             let result = change(&mut value);
             if !call.members.is_me(call.me) {
                 self.placed.check_whole()?;
@@ -274,6 +357,32 @@ fn at_once<R>(result: Result<R>) -> Result<R> {
     }
 }
 
+struct Change {
+    placed: Placed<RawVersioned>,
+    /// The version that was there when it was last named.
+    seen: AtomicU64,
+}
+
+impl Source<Inner> for Change {
+    fn members(&self) -> &Inner {
+        self.placed.inner()
+    }
+
+    fn signal(&self) -> &RawSignal {
+        &self.placed.control().changed
+    }
+
+    fn is_ready(&self, _: Look) -> bool {
+        self.placed.control().version() != self.seen.load(Ordering::Relaxed)
+    }
+
+    fn is_named(&self) {
+        // Before the caller's look: what is written after this is another change.
+        let version = self.placed.control().version();
+        self.seen.store(version, Ordering::Relaxed);
+    }
+}
+
 impl<T> Clone for Value<T> {
     fn clone(&self) -> Self {
         Value {
@@ -283,8 +392,69 @@ impl<T> Clone for Value<T> {
     }
 }
 
+travels!([T: Plain] Value<T>, placed);
+
 impl<T> std::fmt::Debug for Value<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Value").field(&self.placed).finish()
+    }
+}
+
+#[cfg(all(test, not(commonhold_loom)))]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicBool;
+    use std::time::Instant;
+
+    /// Ends the loops of the other threads, also in a panic.
+    struct Done<'a>(&'a AtomicBool);
+
+    impl Drop for Done<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether it is so, now or soon: a look succeeds while those who write are kept from running.
+    fn soon(mut it_is: impl FnMut() -> bool) -> bool {
+        let start = Instant::now();
+        std::iter::repeat_with(|| start.elapsed() < Duration::from_secs(60))
+            .take_while(|in_time| *in_time)
+            .any(|_| it_is())
+    }
+
+    #[test]
+    fn one_who_only_tries_does_not_wait_for_writers_to_pause() {
+        if std::thread::available_parallelism().is_ok_and(|n| n.get() == 1) {
+            eprintln!("SKIPPED: with one processor nobody writes while another reads");
+            return;
+        }
+        let seg = Segment::anonymous(1 << 20).unwrap();
+        let value = Value::create(&seg, "value", [0u64; 1024]).unwrap();
+        let raw = value.placed.control();
+        // Another has the turn, and keeps it.
+        assert!(raw.writer.lock_at_once(value.placed.inner().me().unwrap()));
+        let done = AtomicBool::new(false);
+        std::thread::scope(|s| {
+            // Several, so that one of them runs while we do.
+            for _ in 0..3 {
+                s.spawn(|| {
+                    while !done.load(Ordering::Relaxed) {
+                        raw.version.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+            let _done = Done(&done);
+            let mut watch = value.watch().unwrap();
+            assert!(soon(
+                || watch.has_changed().unwrap() && matches!(watch.try_recv(), Err(Error::Empty))
+            ));
+            #[cfg(feature = "async")]
+            assert!(soon(|| {
+                let mut cx = std::task::Context::from_waker(std::task::Waker::noop());
+                let mut found = Box::pin(value.wait_until_async(|_| true));
+                found.as_mut().poll(&mut cx).is_pending()
+            }));
+        });
     }
 }

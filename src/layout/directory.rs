@@ -98,14 +98,16 @@ impl Entry {
         // SAFETY: `record` is a cell of a Record: 8-aligned, and as long.
         let r: Record = unsafe { copy::load::<Record>(self.record.as_ptr().cast()) };
         let text = |bytes: &[u8], len: u16| {
-            let bytes = bytes.get(..usize::from(len)).ok_or(Error::Corrupt)?;
+            let bytes = bytes
+                .get(..usize::from(len))
+                .ok_or_else(|| Error::Corrupt)?;
             let text = std::str::from_utf8(bytes).map_err(|_| Error::Corrupt)?;
             Ok::<_, Error>(text.to_owned())
         };
         Ok(Some(Described {
             name: text(&r.name, r.name_len)?,
             fingerprint: Fingerprint {
-                kind: Kind::from_code(r.kind).ok_or(Error::Corrupt)?,
+                kind: Kind::from_code(r.kind).ok_or_else(|| Error::Corrupt)?,
                 type_name: text(&r.type_name, r.type_name_len)?,
                 type_size: r.type_size,
                 type_align: r.type_align,

@@ -31,6 +31,20 @@ pub enum Kind {
     Event,
     /// A [`Once`](crate::Once).
     Once,
+    /// A [`Ring`](crate::Ring).
+    Ring,
+    /// A [`Messages`](crate::Messages).
+    Messages,
+    /// A `Channel` (feature "serde").
+    Channel,
+    /// A [`Pipe`](crate::Pipe).
+    Pipe,
+    /// A [`Broadcast`](crate::Broadcast).
+    Broadcast,
+    /// A [`BlockPool`](crate::BlockPool).
+    BlockPool,
+    /// Where the workers of a `Pool` find their tasks (feature "process").
+    TaskBoard,
 }
 
 impl Kind {
@@ -49,25 +63,58 @@ impl Kind {
             Kind::Barrier => 10,
             Kind::Event => 11,
             Kind::Once => 12,
+            Kind::Ring => 13,
+            Kind::Messages => 14,
+            Kind::Channel => 15,
+            Kind::Pipe => 16,
+            Kind::Broadcast => 17,
+            Kind::BlockPool => 18,
+            Kind::TaskBoard => 19,
         }
     }
 
-    /// Whether its objects hold any number of items (a barrier: parties); the others hold one.
+    /// Whether its objects hold any number of items (a barrier: parties; messages, channels, pipes: bytes); the others hold one.
     pub(crate) fn is_counted(self) -> bool {
+        use Kind::*;
         matches!(
             self,
-            Kind::Array | Kind::Atomics | Kind::Queue | Kind::Barrier
+            Array
+                | Atomics
+                | Queue
+                | Barrier
+                | Ring
+                | Messages
+                | Channel
+                | Pipe
+                | Broadcast
+                | BlockPool
+                | TaskBoard
         )
     }
 
     /// Whether its objects hold something of the user's; the others only make processes wait.
     fn has_items(self) -> bool {
         use Kind::*;
-        matches!(self, Value | Array | Atomics | Mutex | Queue | RwLock)
+        matches!(
+            self,
+            Value
+                | Array
+                | Atomics
+                | Mutex
+                | Queue
+                | RwLock
+                | Ring
+                | Messages
+                | Channel
+                | Pipe
+                | Broadcast
+                | BlockPool
+                | TaskBoard
+        )
     }
 
     pub(crate) fn from_code(code: u32) -> Option<Kind> {
-        const ALL: [Kind; 12] = [
+        const ALL: [Kind; 19] = [
             Kind::Value,
             Kind::Array,
             Kind::Atomics,
@@ -80,6 +127,13 @@ impl Kind {
             Kind::Barrier,
             Kind::Event,
             Kind::Once,
+            Kind::Ring,
+            Kind::Messages,
+            Kind::Channel,
+            Kind::Pipe,
+            Kind::Broadcast,
+            Kind::BlockPool,
+            Kind::TaskBoard,
         ];
         ALL.into_iter().find(|k| k.code() == code)
     }
@@ -98,18 +152,34 @@ pub(crate) struct Fingerprint {
     pub(crate) type_name: String,
     pub(crate) type_size: u64,
     pub(crate) type_align: u32,
-    /// Items, for arrays and queues; parties, for barriers; 1 for the others.
+    /// Items, for arrays and queues; bytes, for messages and channels; parties, for barriers; 1 for the others.
     pub(crate) len: u64,
 }
 
 impl Fingerprint {
     pub(crate) fn of<T>(kind: Kind, len: u64) -> Fingerprint {
+        // What travels through a channel is not the T that this build has in memory, but the bytes that stand for it.
+        let (type_size, type_align) = match kind {
+            Kind::Channel => (1, 1),
+            _ => (size_of::<T>() as u64, align_of::<T>() as u32),
+        };
         Fingerprint {
             kind,
             type_name: short_type_name::<T>(),
-            type_size: size_of::<T>() as u64,
-            type_align: align_of::<T>() as u32,
+            type_size,
+            type_align,
             len,
+        }
+    }
+
+    /// `count` blocks (or slots) of so many bytes, aligned so.
+    pub(crate) fn of_blocks(kind: Kind, bytes: u64, align: u32, count: u64) -> Fingerprint {
+        Fingerprint {
+            kind,
+            type_name: "[u8]".to_owned(),
+            type_size: bytes,
+            type_align: align,
+            len: count,
         }
     }
 
@@ -147,6 +217,12 @@ impl Fingerprint {
             // Of two kinds, told apart by what stands for the type.
             return format!("{article} {kind} ({type_name})");
         }
+        let bytes = if counted { " bytes" } else { "" };
+        match kind {
+            Kind::Messages => return format!("{article} {kind}{of}{bytes}"),
+            Kind::Channel => return format!("{article} {kind}<{type_name}>{of}{bytes}"),
+            _ => {}
+        }
         if !kind.has_items() {
             return format!("{article} {kind}{of}");
         }
@@ -170,11 +246,21 @@ mod tests {
     }
 
     #[test]
+    fn of_what_carries_bytes_the_message_counts_them() {
+        let f = Fingerprint::of::<u8>(Kind::Messages, 4096);
+        assert_eq!(f.describe(false), "a Messages of 4096 bytes");
+        assert_eq!(f.describe(true), "a Messages");
+        let f = Fingerprint::of::<String>(Kind::Channel, 12);
+        assert_eq!(f.describe(false), "a Channel<String> of 12 bytes");
+        assert_eq!((f.type_size, f.type_align), (1, 1));
+    }
+
+    #[test]
     fn kinds_keep_their_numbers() {
-        for code in 1..=12 {
+        for code in 1..=19 {
             assert_eq!(Kind::from_code(code).unwrap().code(), code);
         }
         assert_eq!(Kind::from_code(0), None);
-        assert_eq!(Kind::from_code(13), None);
+        assert_eq!(Kind::from_code(20), None);
     }
 }

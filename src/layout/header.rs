@@ -41,7 +41,10 @@ pub(crate) struct Geometry {
     pub(crate) capacity: u64,
     /// Of the whole file.
     pub(crate) file_bytes: u64,
-    pub(super) unused: [u8; 40],
+    /// No other segment's: by it a segment is known again where it was sent, which a file's inode number does not tell (ext4 gives it to the
+    /// next file at once).
+    pub(crate) id: [u8; 16],
+    pub(super) unused: [u8; 24],
     pub(super) checksum: u64,
 }
 
@@ -51,7 +54,12 @@ unsafe impl Zeroable for Geometry {}
 unsafe impl Pod for Geometry {}
 
 impl Geometry {
-    pub(crate) fn new(capacity: u64, max_members: u32, max_objects: u32) -> Result<Geometry> {
+    pub(crate) fn new(
+        capacity: u64,
+        max_members: u32,
+        max_objects: u32,
+        id: [u8; 16],
+    ) -> Result<Geometry> {
         if max_members == 0 || max_objects == 0 {
             return Err(Error::InvalidArgument(
                 "max_members and max_objects must be at least 1",
@@ -82,7 +90,8 @@ impl Geometry {
             data_at,
             capacity,
             file_bytes: data_at + capacity,
-            unused: [0; 40],
+            id,
+            unused: [0; 24],
             checksum: 0,
         };
         g.checksum = g.sum();
@@ -106,8 +115,8 @@ impl Geometry {
         if g.version != LAYOUT_VERSION || g.byte_order != BYTE_ORDER {
             return Err(Error::VersionMismatch);
         }
-        // What remains follows from three numbers: anything else is damage, whatever the checksum says.
-        let expected = Geometry::new(g.capacity, g.max_members, g.max_objects);
+        // What remains follows from three numbers and the id: anything else is damage, whatever the checksum says.
+        let expected = Geometry::new(g.capacity, g.max_members, g.max_objects, g.id);
         if expected.ok() != Some(g) || g.file_bytes != file_bytes {
             return Err(Error::Corrupt);
         }
@@ -176,8 +185,10 @@ const _: () = {
 mod tests {
     use super::*;
 
+    const ID: [u8; 16] = *b"a segment's name";
+
     fn bytes() -> (Vec<u8>, u64) {
-        let g = Geometry::new(10_000, 7, 9).unwrap();
+        let g = Geometry::new(10_000, 7, 9, ID).unwrap();
         (bytemuck::bytes_of(&g).to_vec(), g.file_bytes)
     }
 
@@ -220,17 +231,17 @@ mod tests {
     #[test]
     fn limits_are_kept() {
         assert!(matches!(
-            Geometry::new(1, 0, 1),
+            Geometry::new(1, 0, 1, ID),
             Err(Error::InvalidArgument(_))
         ));
         assert!(matches!(
-            Geometry::new(1, 1025, 1),
+            Geometry::new(1, 1025, 1, ID),
             Err(Error::TooLarge { limit: 1024, .. })
         ));
         assert!(matches!(
-            Geometry::new(u64::MAX, 1, 1),
+            Geometry::new(u64::MAX, 1, 1, ID),
             Err(Error::TooLarge { .. })
         ));
-        assert!(Geometry::new(1 << 56, 1024, MOST_OBJECTS).is_ok());
+        assert!(Geometry::new(1 << 56, 1024, MOST_OBJECTS, ID).is_ok());
     }
 }

@@ -4,13 +4,19 @@ use crate::data::ArrayControl;
 use crate::layout::directory::{Entry, Record};
 use crate::layout::header::{Geometry, Shared};
 use crate::layout::members::Slot;
+use crate::queue::BlockHandle;
 use crate::raw::barrier::{Arrivals, RawBarrier};
+use crate::raw::blocks::{BlockWord, RawBlocks};
+use crate::raw::broadcast::{Publishers, RawBroadcast, Stream, Subscription};
 use crate::raw::condvar::RawCondvar;
 use crate::raw::event::RawEvent;
+use crate::raw::leases::LeaseWord;
 use crate::raw::mutex::RawMutex;
 use crate::raw::once::RawOnce;
-use crate::raw::queue::{End, Idle, RawQueue};
+use crate::raw::pipe::{Ends, Lane, RawPipe, Signals};
+use crate::raw::queue::{End, Idle, Kept, RawQueue};
 use crate::raw::reentrant::RawReentrant;
+use crate::raw::ring::{RawRing, RingEnd, RingIdle};
 use crate::raw::rwlock::{RawRwLock, ReaderLine};
 use crate::raw::semaphore::RawSemaphore;
 use crate::raw::versioned::RawVersioned;
@@ -80,6 +86,7 @@ fn the_documented_layout_is_the_one_in_the_code() {
         data_at,
         capacity,
         file_bytes,
+        id,
         unused,
         checksum
     );
@@ -124,9 +131,45 @@ fn the_documented_layout_is_the_one_in_the_code() {
     check!(true, RawEvent, state, changed);
     check!(true, RawOnce, lock, state, completed);
     check!(true, RawQueue, senders, receivers, idle);
-    check!(false, End, lock, position, other);
-    check!(false, Idle, not_empty, not_full, closed);
+    check!(false, End, lock, position, other, kept);
+    check!(true, Kept, cursor, since, returned);
+    check!(true, LeaseWord, word);
+    check!(false, Idle, not_empty, not_full, closed, drained);
+    check!(true, RawRing, producer, consumer, idle);
+    check!(false, RingEnd, position, claim);
+    check!(false, RingIdle, not_empty, not_full, end, closed);
+    check!(true, RawBroadcast, publishers, stream, idle);
+    check!(false, Publishers, lock, used, floor);
+    check!(false, Stream, tail, claimed);
+    check!(true, Subscription, cursor, claim, reserved);
+    check!(true, BlockHandle, pool, len, index, sequence);
+    check!(true, RawBlocks, returned, reserved, last);
+    check!(true, BlockWord, word);
     check!(true, RawSemaphore, lock, released, total, available);
     check!(true, RawBarrier, lock, moved, arrived, reserved, phase);
     check!(true, Arrivals, count, id, reserved);
+    check!(true, RawPipe, to_right, to_left, ends);
+    check!(true, Lane, tail, head);
+    check!(false, Ends, lock, left, right, to_right, to_left);
+    check!(true, Signals, filled, drained);
+}
+
+#[cfg(feature = "process")]
+#[test]
+fn the_documented_layout_of_a_task_board_is_the_one_in_the_code() {
+    use crate::raw::board::{BoardIdle, BoardResults, OutcomeHead, RawBoard, TaskHead};
+    check!(true, RawBoard, idle, tail, head, results, todo);
+    check!(false, BoardIdle, work, closed);
+    check!(false, BoardResults, results, reserved, finished);
+    check!(
+        true,
+        TaskHead,
+        state,
+        function,
+        items,
+        input_bytes,
+        timed,
+        reserved
+    );
+    check!(true, OutcomeHead, progress, started);
 }

@@ -64,7 +64,7 @@ unsafe impl<T: InPlace> Send for RwLock<T> {}
 // SAFETY: many read at once, and `T: Sync`.
 unsafe impl<T: InPlace + Sync> Sync for RwLock<T> {}
 
-impl<T: InPlace> RwLock<T> {
+impl<T: InPlace + Sync> RwLock<T> {
     /// Makes a lock that holds `value`.
     pub fn create(region: &Region, name: &str, value: T) -> Result<Self> {
         Object::create(region, name, Kind::RwLock, value).map(Self::of)

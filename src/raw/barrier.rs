@@ -265,7 +265,10 @@ impl RawBarrier {
             self.notify_all();
             return Ok(None);
         }
-        let count = mine.count(number).checked_add(1).ok_or(Error::Corrupt)?;
+        let count = mine
+            .count(number)
+            .checked_add(1)
+            .ok_or_else(|| Error::Corrupt)?;
         mine.id.store(call.me.bits(), Ordering::Relaxed);
         // Release: pairs with the Acquire in `count`, so that who counts the arrival sees whose it is.
         mine.count.store(
@@ -293,7 +296,7 @@ impl RawBarrier {
         call: &Call<'_, M>,
     ) -> Result<()> {
         let mut spin = call.spin.begin();
-        while spin.pause(LONGEST_PAUSE) {
+        while spin.look_closely() {
             if let Some(end) = self.load().end_of(number) {
                 spin.paid();
                 return end.told();
@@ -404,9 +407,6 @@ impl RawBarrier {
         self.moved.notify(u32::MAX);
     }
 }
-
-/// The longest run of pauses between two looks at the phase: the last to arrive works on the same line.
-const LONGEST_PAUSE: u32 = 2;
 
 impl Arrivals {
     #[cfg(commonhold_loom)]

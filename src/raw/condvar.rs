@@ -42,7 +42,7 @@ impl RawCondvar {
 
     fn wait_for_notify<M: Membership>(&self, ticket: &Ticket, call: &Call<'_, M>) -> bool {
         let mut spin = call.spin.begin();
-        while spin.pause(8) {
+        while spin.look_closely() {
             if self.signal.has_moved(ticket) {
                 spin.paid();
                 return false;

@@ -73,7 +73,9 @@ impl RawEvent {
                 u32::MAX
             }
             Reset::Automatic => {
-                self.state.swap(SET, Ordering::Release);
+                // AcqRel, not Release alone: a compiler may make a store of an exchange that nobody wants the result of, if it is no
+                // Acquire; and a store is no read-modify-write, which the fence below and the release sequence need.
+                self.state.swap(SET, Ordering::AcqRel);
                 1
             }
         };
@@ -146,21 +148,27 @@ impl RawEvent {
 
     /// What a waiter remembers of a manual event.
     #[inline]
-    pub(super) fn begin_to_wait(&self) -> u32 {
+    pub(crate) fn begin_to_wait(&self) -> u32 {
         // Relaxed: it is only compared, with what the same thread loads later.
         self.state.load(Ordering::Relaxed)
+    }
+
+    /// Whether a manual event lets one through who began to wait then.
+    #[cfg(all(feature = "async", not(commonhold_loom)))]
+    pub(crate) fn lets_through(&self, before: u32) -> bool {
+        // Acquire: as in `is_set`.
+        lets_through(before, self.state.load(Ordering::Acquire))
     }
 
     /// Until the event is set, or was: who clears it at once takes nothing from those who waited (CPython's gh-57711).
     #[inline]
     pub(super) fn wait_from<M: Membership>(&self, before: u32, call: &Call<'_, M>) -> Result<()> {
-        let lets_through = |now: u32| now & SET != 0 || now / ONE_MORE != before / ONE_MORE;
         wait_closely_for(
             call,
             &self.changed,
             // Acquire: as in `is_set`.
-            |_| Ok(lets_through(self.state.load(Ordering::Acquire))),
-            || lets_through(self.state.load(Ordering::Relaxed)),
+            |_| Ok(lets_through(before, self.state.load(Ordering::Acquire))),
+            || lets_through(before, self.state.load(Ordering::Relaxed)),
         )
     }
 
@@ -169,6 +177,10 @@ impl RawEvent {
     fn is_set_by_now(&self, reset: Reset) -> bool {
         reset.says_set(self.state.load(Ordering::Relaxed))
     }
+}
+
+fn lets_through(before: u32, now: u32) -> bool {
+    now & SET != 0 || now / ONE_MORE != before / ONE_MORE
 }
 
 impl Reset {

@@ -117,6 +117,11 @@ pub(crate) struct Call<'a, M: ?Sized> {
     pub(crate) deadline: Deadline,
 }
 
+/// Whether a claim names somebody who may still act, by its low 30 bits: bits that no member ever bore are of the dead. Asks the kernel.
+pub(super) fn owner_is_alive<M: Membership>(claim: u32, members: &M) -> bool {
+    MemberId::from_bits(claim).is_some_and(|owner| members.is_alive(owner))
+}
+
 #[cfg(all(test, not(commonhold_loom)))]
 mod tests {
     use super::*;

@@ -12,7 +12,7 @@
 //! | woken, before it took the lock | free or another's | the other sleepers look again after their naps |
 //! | after it set WAITERS, before it slept | WAITERS too many | the next unlock makes one wake in vain |
 
-use super::member::{Call, MemberId, Membership, Nap};
+use super::member::{Call, MemberId, Membership, Nap, owner_is_alive};
 use crate::error::{Error, Result};
 use crate::sys::atomic::{AtomicU32, Ordering};
 use crate::sys::deadline::Deadline;
@@ -113,8 +113,40 @@ impl RawMutex {
             Ordering::Relaxed,
         ) {
             Ok(_) => Ok(Took::InOrder),
-            Err(word) => self.try_lock_contended(members, me, heir, word),
+            Err(word) => self.try_lock_contended(members, me, heir, word, 0),
         }
+    }
+
+    /// As [`try_lock`](Self::try_lock), for one that a wake has chosen (it slept by another's thread): others may still sleep, and the
+    /// word goes on saying so.
+    #[cfg(any(feature = "async", commonhold_loom))]
+    pub(crate) fn try_lock_woken<M: Membership>(
+        &self,
+        members: &M,
+        me: MemberId,
+        heir: Heir,
+    ) -> Result<Took> {
+        let word = self.word.load(Ordering::Relaxed);
+        let took = self.try_lock_contended(members, me, heir, word, WAITERS);
+        if matches!(took, Err(Error::Poisoned)) {
+            // As in `lock_unless`.
+            futex::wake(&self.word, u32::MAX);
+        }
+        took
+    }
+
+    /// Says in the word, which was `word` a moment ago, that somebody is about to sleep on it; the word as it is then. `None`: it has
+    /// changed: look again. It may be free: then whoever takes it wakes the sleeper when it leaves it.
+    #[cfg(any(feature = "async", commonhold_loom))]
+    pub(crate) fn say_asleep(&self, word: u32) -> Option<u32> {
+        let asleep = word | WAITERS;
+        // Relaxed: as in `lock_unless`.
+        (word == asleep
+            || self
+                .word
+                .compare_exchange(word, asleep, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok())
+        .then_some(asleep)
     }
 
     /// Locks inside another machine's call, for a few stores or a copy. A `try_` form, whose deadline is [`Deadline::PASSED`], waits
@@ -125,8 +157,16 @@ impl RawMutex {
         call: &Call<'_, M>,
         heir: Heir,
     ) -> Result<Took> {
+        if self.lock_at_once(call.me) {
+            return Ok(Took::InOrder);
+        }
+        self.lock_inside_contended(call, heir)
+    }
+
+    #[cold]
+    fn lock_inside_contended<M: Membership>(&self, call: &Call<'_, M>, heir: Heir) -> Result<Took> {
         if call.deadline != Deadline::PASSED {
-            return self.lock(call, heir);
+            return self.lock_contended(call, heir);
         }
         match self.try_lock(call.members, call.me, heir) {
             #[cfg(not(commonhold_loom))]
@@ -148,14 +188,15 @@ impl RawMutex {
         me: MemberId,
         heir: Heir,
         mut word: u32,
+        waited: u32,
     ) -> Result<Took> {
         for _ in 0..LOST_AT_ONCE {
             let step = if is_free(word) {
-                self.take_free(word, me, 0, heir)
+                self.take_free(word, me, waited, heir)
             } else if owner_is_alive(word, members) {
                 return Err(Error::WouldBlock);
             } else {
-                self.take_from_the_dead(word, me, 0, heir)
+                self.take_from_the_dead(word, me, waited, heir)
             };
             match step {
                 Ok(took) => return took,
@@ -265,7 +306,7 @@ impl RawMutex {
                 }
             }
             // With sleepers before us the lock is busy for long: spinning would only delay.
-            if waited == 0 && word & WAITERS == 0 && spin.pause(LONGEST_PAUSE) {
+            if waited == 0 && word & WAITERS == 0 && spin.back_off() {
                 word = self.word.load(Ordering::Relaxed);
                 continue;
             }
@@ -296,6 +337,9 @@ impl RawMutex {
                     continue;
                 }
                 word |= WAITERS;
+                if waited == 0 {
+                    naps.keep_watch();
+                }
             }
             if call.deadline.has_passed() {
                 return Err(Error::Timeout);
@@ -417,37 +461,50 @@ impl<M: Membership> Drop for UnlockOnDrop<'_, M> {
 
 /// How many exchanges a call may lose before it looks whether its time is up. To members that keep the protocol one loses a
 /// few, each to somebody who got on; to a scribbler that changes the word again and again, any number.
-pub(super) const LOST_AT_ONCE: u32 = 64;
+pub(crate) const LOST_AT_ONCE: u32 = 64;
 
-/// The longest run of pauses between two looks at the word.
-pub(super) const LONGEST_PAUSE: u32 = 32;
-
-fn is_free(word: u32) -> bool {
+pub(crate) fn is_free(word: u32) -> bool {
     word & MemberId::MASK == 0
-}
-
-fn owner_is_alive<M: Membership>(word: u32, members: &M) -> bool {
-    MemberId::from_bits(word).is_some_and(|owner| members.is_alive(owner))
 }
 
 /// How long to sleep, one sleep after another: short ones at first, after each of which the owner is asked after, then
 /// long ones that end when the sweep finds a death.
-pub(super) struct Naps(u32);
+pub(crate) struct Naps {
+    taken: u32,
+    /// How many of the shortest come before all others.
+    shortest: u32,
+}
 
 impl Naps {
     const SHORT_ONES: u32 = 8;
+    const SHORTEST: Duration = Duration::from_millis(1);
     const LONGEST: Duration = Duration::from_millis(20);
+    /// As many of the shortest as one takes who keeps watch.
+    const WATCH: u32 = 16;
 
-    pub(super) fn new() -> Naps {
-        Naps(0)
+    pub(crate) fn new() -> Naps {
+        Naps {
+            taken: 0,
+            shortest: 0,
+        }
     }
 
-    pub(super) fn next(&mut self) -> Nap {
-        if self.0 == Self::SHORT_ONES {
+    /// Nobody is known to sleep who would ask after the owner: so this one does, again and again, for a while. If all did, a crowd would keep
+    /// the processors busy with it.
+    pub(crate) fn keep_watch(&mut self) {
+        self.shortest = Self::WATCH;
+    }
+
+    pub(crate) fn next(&mut self) -> Nap {
+        if self.shortest > 0 {
+            self.shortest -= 1;
+            return Nap::AtMost(Self::SHORTEST);
+        }
+        if self.taken == Self::SHORT_ONES {
             return Nap::UntilDeath;
         }
-        let nap = Duration::from_millis(1 << self.0).min(Self::LONGEST);
-        self.0 += 1;
+        let nap = (Self::SHORTEST * (1 << self.taken)).min(Self::LONGEST);
+        self.taken += 1;
         Nap::AtMost(nap)
     }
 }
@@ -465,6 +522,19 @@ mod tests {
         let want = [1, 2, 4, 8, 16, 20, 20, 20].map(ms);
         assert_eq!(got[..8], want);
         assert_eq!(got[8..], [Nap::UntilDeath; 2]);
+    }
+
+    #[test]
+    fn who_keeps_watch_takes_many_of_the_shortest_naps_before_all_others() {
+        let mut naps = Naps::new();
+        naps.keep_watch();
+        let mut others = Naps::new();
+        for _ in 0..16 {
+            assert_eq!(naps.next(), Nap::AtMost(Duration::from_millis(1)));
+        }
+        for _ in 0..10 {
+            assert_eq!(naps.next(), others.next());
+        }
     }
 
     /// A hostile peer: whenever somebody asks after the owner, the word names another before the answer is there.

@@ -24,7 +24,7 @@
 //! | turning from a writer into a reader, before the store of 0 | as writing, and its tally counts it | as writing; the tally as reading |
 
 use super::member::{Call, MemberId, Membership};
-use super::mutex::{Heir, LONGEST_PAUSE, LOST_AT_ONCE, Naps, RawMutex};
+use super::mutex::{Heir, LOST_AT_ONCE, Naps, RawMutex};
 use super::signal::{Ended, RawSignal};
 use super::tally::{Counted, Tally};
 use crate::error::{Error, Result};
@@ -326,12 +326,8 @@ impl RawRwLock {
         }
         self.write_behind_the_gate(|| {
             self.look_for_doubt()?;
-            let mut from = 0;
-            while let Some(slot) = self.reader_from(from, lines) {
-                if !is_gone(slot, lines, members) {
-                    return Err(Error::WouldBlock);
-                }
-                from = slot + 1;
+            if self.is_read_by_the_living(lines, members) {
+                return Err(Error::WouldBlock);
             }
             Ok(())
         })?;
@@ -358,6 +354,55 @@ impl RawRwLock {
             self.begin_to_write();
         }
         Ok(())
+    }
+
+    /// Lets a writer in that can't wait here: `Ok(false)`, and it has the gate, if others read. `Err(WouldBlock)`: another has the gate.
+    /// `was_chosen`: by a wake, so that others may still sleep.
+    #[cfg(all(feature = "async", not(commonhold_loom)))]
+    pub(crate) fn begin_to_enter<M: Membership>(
+        &self,
+        lines: &[ReaderLine],
+        members: &M,
+        me: MemberId,
+        was_chosen: bool,
+    ) -> Result<bool> {
+        if was_chosen {
+            self.gate.try_lock_woken(members, me, Heir::Inherits)?;
+        } else {
+            self.gate.try_lock(members, me, Heir::Inherits)?;
+        }
+        self.go_on_to_enter(lines, members)
+    }
+
+    /// As [`begin_to_enter`](Self::begin_to_enter), for one that has the gate; an error leaves it.
+    #[cfg(all(feature = "async", not(commonhold_loom)))]
+    pub(crate) fn go_on_to_enter<M: Membership>(
+        &self,
+        lines: &[ReaderLine],
+        members: &M,
+    ) -> Result<bool> {
+        let mut is_read = false;
+        self.write_behind_the_gate(|| {
+            self.look_for_doubt()?;
+            is_read = self.is_read_by_the_living(lines, members);
+            Ok(())
+        })?;
+        if !is_read {
+            self.begin_to_write();
+        }
+        Ok(!is_read)
+    }
+
+    /// Whether anybody reads that is not known to be dead. The caller has the gate.
+    fn is_read_by_the_living<M: Membership>(&self, lines: &[ReaderLine], members: &M) -> bool {
+        let mut from = 0;
+        while let Some(slot) = self.reader_from(from, lines) {
+            if !is_gone(slot, lines, members) {
+                return true;
+            }
+            from = slot + 1;
+        }
+        false
     }
 
     /// What a writer does when it has the gate and before it writes; if that fails, it leaves the gate.
@@ -425,7 +470,7 @@ impl RawRwLock {
             return Ok(());
         };
         let mut spin = call.spin.begin();
-        while spin.pause(LONGEST_PAUSE) {
+        while spin.back_off() {
             match self.reader_from(slot, lines) {
                 Some(next) => slot = next,
                 None => {

@@ -25,11 +25,10 @@ use super::member::{Call, MemberId, Membership};
 use super::mutex::{Heir, RawMutex, Took};
 use super::signal::RawSignal;
 use super::tally::{Counted, Tally};
-use super::wait::{Look, wait_for};
+use super::wait::{Look, between_asks, wait_for_items};
 use crate::error::{Error, Result};
 use crate::sys::atomic::{AtomicU64, LoadOwn, Ordering, fence_after_rmw};
 use crate::sys::deadline::LastDone;
-use std::time::Duration;
 
 /// All zero is a semaphore without permits.
 ///
@@ -82,12 +81,13 @@ impl RawSemaphore {
         let attempt = |look| {
             let asks = || match look {
                 Look::AskingAfterOwners => true,
-                Look::AtOnce => asked.is_due(pause(tallies.len())),
+                Look::AtOnce => asked.is_due(between_asks(tallies.len())),
                 Look::Idly => false,
             };
             self.acquire_now(tallies, call, asks)
         };
-        wait_for(call, &self.released, attempt, || self.available() != 0)
+        let is_there = || self.available() != 0;
+        wait_for_items(call, &self.released, attempt, is_there, is_there)
     }
 
     /// As [`acquire`](Self::acquire), at once: `Err(WouldBlock)` if there is none. Asks the kernel after those who hold them, so
@@ -122,17 +122,25 @@ impl RawSemaphore {
         if !asks() {
             return Ok(false);
         }
-        let dead = |t: &Tally| {
-            // Relaxed, and no claim is made on it: it is looked at again under the lock.
-            let counted = t.load(Ordering::Relaxed);
-            counted.count != 0 && !counted.stand(call.members)
-        };
-        if !tallies.iter().any(dead) {
+        if !self.are_held_by_the_dead(tallies, call.members) {
             return Ok(false);
         }
         turn = self.turn(tallies, call)?;
         turn.take_back_from_the_dead(call.members)?;
         turn.take(call.me)
+    }
+
+    /// Whether an attempt in vain would find permits to take back. Asks the kernel.
+    pub(crate) fn are_held_by_the_dead<M: Membership>(
+        &self,
+        tallies: &[Tally],
+        members: &M,
+    ) -> bool {
+        tallies.iter().any(|t| {
+            // Relaxed, and no claim is made on it: it is looked at again under the lock.
+            let counted = t.load(Ordering::Relaxed);
+            counted.count != 0 && !counted.stand(members)
+        })
     }
 
     /// Gives one of the caller's permits back.
@@ -154,7 +162,11 @@ impl RawSemaphore {
         call: &Call<'_, M>,
     ) -> Result<()> {
         let turn = self.turn(tallies, call)?;
-        let total = self.total.load_own().checked_sub(1).ok_or(Error::Corrupt)?;
+        let total = self
+            .total
+            .load_own()
+            .checked_sub(1)
+            .ok_or_else(|| Error::Corrupt)?;
         turn.let_go(call.me)?;
         // Relaxed, here and below: the lock orders what only its holders store.
         self.total.store(total, Ordering::Relaxed);
@@ -218,11 +230,11 @@ impl Turn<'_> {
             .load_own()
             .checked_add(u64::from(others))
             .filter(|n| *n <= self.of.total.load_own())
-            .ok_or(Error::Corrupt)?;
+            .ok_or_else(|| Error::Corrupt)?;
         if available == 0 {
             return Ok(false);
         }
-        let mine = mine.checked_add(1).ok_or(Error::Corrupt)?;
+        let mine = mine.checked_add(1).ok_or_else(|| Error::Corrupt)?;
         // This store takes the permit, and gives the dead one's back.
         tally.word.store(Counted::word(me, mine), Ordering::Relaxed);
         self.of.available.store(available - 1, Ordering::Relaxed);
@@ -235,7 +247,7 @@ impl Turn<'_> {
     fn let_go(&self, me: MemberId) -> Result<()> {
         let tally = &self.tallies[me.slot() as usize];
         let mine = Counted::of(tally.word.load_own()).by(me);
-        let left = mine.checked_sub(1).ok_or(Error::Corrupt)?;
+        let left = mine.checked_sub(1).ok_or_else(|| Error::Corrupt)?;
         tally.word.store(Counted::word(me, left), Ordering::Relaxed);
         Ok(())
     }
@@ -247,7 +259,7 @@ impl Turn<'_> {
             .available
             .load_own()
             .checked_add(count)
-            .ok_or(Error::Corrupt)?;
+            .ok_or_else(|| Error::Corrupt)?;
         // Relaxed: a waiter that looks without the lock is told by the signal, see `drop`.
         self.of.available.store(available, Ordering::Relaxed);
         self.freed = self.freed.saturating_add(count);
@@ -275,7 +287,7 @@ impl Turn<'_> {
             let counted = Counted::of(tally.word.load_own());
             available = available
                 .checked_sub(u64::from(held(counted)))
-                .ok_or(Error::Corrupt)?;
+                .ok_or_else(|| Error::Corrupt)?;
         }
         let before = self.of.available.load_own();
         self.of.available.store(available, Ordering::Relaxed);
@@ -283,11 +295,6 @@ impl Turn<'_> {
         self.freed = self.freed.saturating_add(available.saturating_sub(before));
         Ok(())
     }
-}
-
-/// How long a handle whose waits are short leaves off asking: as the sweep does, it asks after 32 members in 20 ms.
-fn pause(members: usize) -> Duration {
-    Duration::from_millis(20) * members.div_ceil(32) as u32
 }
 
 /// How many permits a tally takes out of the pool: those that bear nobody's name are not out.
@@ -319,6 +326,7 @@ mod tests {
     use crate::sys::futex::Wake;
     use crate::sys::spin::Adaptive;
     use std::cell::Cell;
+    use std::time::Duration;
 
     struct Pool {
         raw: RawSemaphore,

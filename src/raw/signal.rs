@@ -46,7 +46,7 @@ pub(crate) const FIRST_NAP: Nap = Nap::AtMost(Duration::from_millis(20));
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ticket {
     count: u32,
-    pub(super) deaths: u32,
+    pub(crate) deaths: u32,
 }
 
 /// Why a wait ended.
@@ -94,23 +94,8 @@ impl RawSignal {
         call: &Call<'_, M>,
         nap: Nap,
     ) -> Ended {
-        // Acquire: pairs with the Release of the bump.
-        let mut word = self.word.load(Ordering::Acquire);
-        let asleep = loop {
-            if word & COUNT != ticket.count {
-                return Ended::Notified;
-            }
-            let asleep = word | WAITERS | SLEEPERS;
-            if word == asleep {
-                break asleep;
-            }
-            match self
-                .word
-                .compare_exchange(word, asleep, Ordering::Relaxed, Ordering::Acquire)
-            {
-                Ok(_) => break asleep,
-                Err(now) => word = now,
-            }
+        let Some(asleep) = self.say_asleep(ticket) else {
+            return Ended::Notified;
         };
         if call.deadline.has_passed() {
             return Ended::TimedOut;
@@ -132,10 +117,44 @@ impl RawSignal {
         Ended::Bound
     }
 
+    /// Says in the word that somebody is about to sleep on it; the word as it is then, for the kernel to compare. `None`: a notify
+    /// came after the registration.
+    pub(crate) fn say_asleep(&self, ticket: &Ticket) -> Option<u32> {
+        // Acquire: pairs with the Release of the bump.
+        let mut word = self.word.load(Ordering::Acquire);
+        loop {
+            if word & COUNT != ticket.count {
+                return None;
+            }
+            let asleep = word | WAITERS | SLEEPERS;
+            if word == asleep {
+                return Some(asleep);
+            }
+            match self
+                .word
+                .compare_exchange(word, asleep, Ordering::Relaxed, Ordering::Acquire)
+            {
+                Ok(_) => return Some(asleep),
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// The word to sleep on.
+    pub(crate) fn word(&self) -> &AtomicU32 {
+        &self.word
+    }
+
     /// Looks whether a notify came after the registration, without sleeping.
     pub(crate) fn has_moved(&self, ticket: &Ticket) -> bool {
         // Acquire: as in `wait`.
         self.word.load(Ordering::Acquire) & COUNT != ticket.count
+    }
+
+    /// Whether somebody may be registered. Stands where [`notify`](Self::notify) may, and tells it whether to.
+    #[inline]
+    pub(super) fn is_awaited(&self) -> bool {
+        self.word.load(Ordering::Relaxed) & WAITERS != 0
     }
 
     /// Ends the wait of `count` sleepers (`u32::MAX`: of all) and of everyone who is registered but awake.
@@ -144,7 +163,7 @@ impl RawSignal {
     /// that the waiters registered before the change (a condition variable does).
     #[inline]
     pub(crate) fn notify(&self, count: u32) {
-        if self.word.load(Ordering::Relaxed) & WAITERS != 0 {
+        if self.is_awaited() {
             self.notify_waiters(count);
         }
     }

@@ -48,13 +48,13 @@ impl RawVersioned {
         }
     }
 
-    /// One attempt at a reading: `copy` gets the number of the current copy, and copies it by relaxed atomic loads. `None`
+    /// One attempt at a reading: `copy` gets the version, and copies what [`copy_of`] it by relaxed atomic loads. `None`
     /// if writers were too quick: two of them published, or began to, in the meantime.
     #[inline]
-    pub(crate) fn try_read<R>(&self, copy: impl FnOnce(usize) -> R) -> Option<R> {
+    pub(crate) fn try_read<R>(&self, copy: impl FnOnce(u64) -> R) -> Option<R> {
         // Acquire: pairs with the Release in `write`, so the copy that the version names is seen whole.
         let before = self.version.load(Ordering::Acquire);
-        let bytes = copy((before & 1) as usize);
+        let bytes = copy(before);
         // Pairs with the Release fence in `write`: if `copy` saw a byte of a later write into this same copy, then the
         // load below sees the version that was published before that write began.
         fence(Ordering::Acquire);
@@ -73,11 +73,11 @@ impl RawVersioned {
     fn read_in_turn<M: Membership, R>(
         &self,
         call: &Call<'_, M>,
-        copy: impl FnOnce(usize) -> R,
+        copy: impl FnOnce(u64) -> R,
     ) -> Result<R> {
         self.writer.lock(call, Heir::Inherits)?;
         let _unlock = UnlockOnDrop(&self.writer, call);
-        Ok(copy((self.version.load_own() & 1) as usize))
+        Ok(copy(self.version.load_own()))
     }
 
     /// A reading for one whom writers overtake again and again: it tries some more, then takes a turn among the writers, and so on
@@ -88,7 +88,7 @@ impl RawVersioned {
         &self,
         deadline: Deadline,
         call: impl Fn(Deadline) -> Result<Call<'a, M>>,
-        copy: impl Fn(usize) -> R,
+        copy: impl Fn(u64) -> R,
     ) -> Result<R> {
         loop {
             for _ in 0..READINGS {
@@ -122,7 +122,7 @@ impl RawVersioned {
         let version = self.version.load_own();
         // Pairs with the fence in `try_read`: the version is published before the spare is touched.
         fence(Ordering::Release);
-        let current = (version & 1) as usize;
+        let current = copy_of(version);
         let result = write(current, 1 - current)?;
         // Release: pairs with the Acquire in `try_read`; this store is the publication.
         self.version
@@ -133,6 +133,12 @@ impl RawVersioned {
         self.changed.notify(u32::MAX);
         Ok(result)
     }
+}
+
+/// Which of the two copies is current in that version.
+#[inline]
+pub(crate) fn copy_of(version: u64) -> usize {
+    (version & 1) as usize
 }
 
 #[cfg(all(test, not(commonhold_loom)))]
@@ -161,7 +167,7 @@ mod tests {
         };
         let start = Instant::now();
         let copy = |_| {
-            assert!(start.elapsed() < Duration::from_secs(10), "on and on");
+            assert!(start.elapsed() < Duration::from_secs(30), "on and on");
             raw.version.fetch_add(1, Ordering::Relaxed);
         };
         let read = raw.read_against_writers(Deadline::after(Duration::from_millis(5)), call, copy);

@@ -3,6 +3,8 @@
 use super::member::{Call, Membership, Nap};
 use super::signal::{Ended, FIRST_NAP, RawSignal};
 use crate::error::{Error, Result};
+use crate::sys::deadline::LastDone;
+use std::time::Duration;
 
 /// What an attempt is made for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,13 +18,25 @@ pub(crate) enum Look {
     AskingAfterOwners,
 }
 
+/// How long a handle whose waits are short leaves off asking after the members that may be in the way: as the sweep does, it asks
+/// after 32 of them in 20 ms.
+pub(super) fn between_asks(members: usize) -> Duration {
+    Duration::from_millis(20) * members.div_ceil(32) as u32
+}
+
+/// How long owners are not asked after by one who finds no time to sleep because he is notified, or something is ready, again and again.
+pub(crate) const ASK_EVERY: Duration = Duration::from_millis(100);
+
 /// How a wait spins before it sleeps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pace {
+#[derive(Clone, Copy)]
+enum Pace<'a> {
     /// Looks away for long: one of many items is waited for, and the other side is to get ahead.
     Aside,
     /// Looks again and again: what is waited for comes once, and is wanted at once.
     Closely,
+    /// As one or the other, whichever served better lately: after a wait, this says whether more was there than what was waited for,
+    /// if the caller does not tell the handle himself.
+    Learned(Option<&'a dyn Fn() -> bool>),
 }
 
 /// Tries `attempt` until it is `Ok(true)`; in between waits for `signal`, or until `worth_it` says that an attempt may succeed.
@@ -34,6 +48,32 @@ pub(crate) fn wait_for<M: Membership>(
     worth_it: impl Fn() -> bool,
 ) -> Result<()> {
     wait_at(Pace::Aside, call, signal, attempt, worth_it)
+}
+
+/// As [`wait_for`], for one of many items, which may come one by one: the handle learns whether there are `more` where one was found. Where
+/// there are not, looking away gains nothing, and costs the time until the next look.
+#[inline]
+pub(crate) fn wait_for_items<M: Membership>(
+    call: &Call<'_, M>,
+    signal: &RawSignal,
+    attempt: impl FnMut(Look) -> Result<bool>,
+    worth_it: impl Fn() -> bool,
+    more: impl Fn() -> bool,
+) -> Result<()> {
+    wait_at(Pace::Learned(Some(&more)), call, signal, attempt, worth_it)
+}
+
+/// As [`wait_for_items`], for one who knows only later whether there are more, and tells [`Adaptive::found`] then.
+///
+/// [`Adaptive::found`]: crate::sys::spin::Adaptive::found
+#[inline]
+pub(crate) fn wait_for_frames<M: Membership>(
+    call: &Call<'_, M>,
+    signal: &RawSignal,
+    attempt: impl FnMut(Look) -> Result<bool>,
+    worth_it: impl Fn() -> bool,
+) -> Result<()> {
+    wait_at(Pace::Learned(None), call, signal, attempt, worth_it)
 }
 
 /// As [`wait_for`], for what is not one of many items: it is seen as soon as it is there.
@@ -49,7 +89,7 @@ pub(crate) fn wait_closely_for<M: Membership>(
 
 #[inline]
 fn wait_at<M: Membership>(
-    pace: Pace,
+    pace: Pace<'_>,
     call: &Call<'_, M>,
     signal: &RawSignal,
     mut attempt: impl FnMut(Look) -> Result<bool>,
@@ -69,7 +109,7 @@ fn wait_at<M: Membership>(
 
 #[cold]
 fn wait_slowly<M: Membership>(
-    pace: Pace,
+    pace: Pace<'_>,
     call: &Call<'_, M>,
     signal: &RawSignal,
     attempt: &mut dyn FnMut(Look) -> Result<bool>,
@@ -77,19 +117,29 @@ fn wait_slowly<M: Membership>(
     notified: &mut bool,
 ) -> Result<()> {
     let mut spin = call.spin.begin();
+    let closely = match pace {
+        Pace::Aside => false,
+        Pace::Closely => true,
+        Pace::Learned(_) => call.spin.is_close(),
+    };
     let mut slept = false;
     let mut nap = FIRST_NAP;
     let mut asked = None;
+    // When owners were last asked after, or notifies began to end each sleep.
+    let mut restless_since: Option<LastDone> = None;
     loop {
         // Not even the first look without a pause: the two sides would take turns over each item, many times slower.
         while !slept
-            && match pace {
-                Pace::Aside => spin.look_away(),
-                Pace::Closely => spin.pause(CLOSE_LOOK),
+            && match closely {
+                false => spin.look_away(),
+                true => spin.look_closely(),
             }
         {
             if worth_it() && attempt(Look::AtOnce)? {
                 spin.paid();
+                if let Pace::Learned(Some(more)) = pace {
+                    call.spin.found(more());
+                }
                 return Ok(());
             }
         }
@@ -98,72 +148,71 @@ fn wait_slowly<M: Membership>(
             slept = true;
         }
         let ticket = signal.register(call.members);
-        if worth_it() {
-            if attempt(Look::AtOnce)? {
-                return Ok(());
-            }
-            if call.deadline.has_passed() {
-                return Err(Error::Timeout);
-            }
-            continue;
+        // An attempt in vain is no reason not to sleep, whatever `worth_it` says: it was made after the registration.
+        if worth_it() && attempt(Look::AtOnce)? {
+            return Ok(());
         }
-        // Once the first nap was in vain, and again for each death that was found; after the registration, so that the next one ends
-        // the wait.
-        if nap == Nap::UntilDeath && asked != Some(ticket.deaths) {
+        // Once the first nap was in vain, and again for each death that was found; now and then, if there is no nap that would find one.
+        // After the registration, so that the next one ends the wait.
+        if nap == Nap::UntilDeath && asked != Some(ticket.deaths)
+            || restless_since.as_ref().is_some_and(|s| s.is_due(ASK_EVERY))
+        {
             asked = Some(ticket.deaths);
             if attempt(Look::AskingAfterOwners)? {
                 return Ok(());
             }
         }
-        let mut look = Look::AtOnce;
-        match signal.wait(&ticket, call, nap) {
-            Ended::Notified => *notified = true,
+        let look = match signal.wait(&ticket, call, nap) {
+            Ended::Notified => {
+                *notified = true;
+                restless_since.get_or_insert_with(LastDone::now);
+                Look::AtOnce
+            }
             Ended::Death | Ended::Bound => {
                 nap = Nap::UntilDeath;
-                look = Look::Idly;
+                restless_since = None;
+                Look::Idly
             }
             // A notifier may have died before it notified: look once more.
-            Ended::TimedOut => {
-                return if attempt(Look::AskingAfterOwners)? {
-                    Ok(())
-                } else {
-                    Err(Error::Timeout)
-                };
-            }
+            Ended::TimedOut => Look::AskingAfterOwners,
             Ended::Lost => return Err(Error::Corrupt),
-        }
+        };
         if attempt(look)? {
             return Ok(());
         }
-        // A wait that ends by a notify has not looked: and they may come again and again, for nothing.
+        // Also when it ended by a notify: they may come again and again, for nothing.
         if call.deadline.has_passed() {
             return Err(Error::Timeout);
         }
     }
 }
 
-/// The longest run of pauses between two looks of [`Pace::Closely`].
-const CLOSE_LOOK: u32 = 8;
-
 #[cfg(all(test, not(commonhold_loom)))]
 mod tests {
     use super::*;
     use crate::raw::MemberId;
     use crate::raw::oracles::Awake;
-    use crate::sys::deadline::Deadline;
+    use crate::sys::deadline::{Deadline, now};
     use crate::sys::spin::Adaptive;
-    use std::time::Duration;
+
+    const ASKING: Look = Look::AskingAfterOwners;
+    const LONG: Duration = Duration::from_secs(2);
+
+    fn call(deadline: Deadline) -> Call<'static, Awake> {
+        static SPIN: Adaptive = Adaptive::new();
+        Call {
+            members: &Awake,
+            me: MemberId::new(5, 1).unwrap(),
+            spin: &SPIN,
+            deadline,
+        }
+    }
 
     #[test]
     fn who_waits_for_long_asks_after_owners_once_and_then_looks_idly() {
-        // SAFETY: as below.
+        // SAFETY: all zero is a signal that nobody waits for.
         let signal: RawSignal = unsafe { std::mem::zeroed() };
-        let call = Call {
-            members: &Awake,
-            me: MemberId::new(5, 1).unwrap(),
-            spin: &Adaptive::new(),
-            deadline: Deadline::NEVER,
-        };
+        let call = call(Deadline::NEVER);
         let mut looks = Vec::new();
         let attempt = |look| {
             looks.push(look);
@@ -176,14 +225,9 @@ mod tests {
 
     #[test]
     fn notifies_without_end_and_for_nothing_do_not_outlast_a_deadline() {
-        // SAFETY: all zero is a signal that nobody waits for.
+        // SAFETY: as above.
         let signal: RawSignal = unsafe { std::mem::zeroed() };
-        let call = Call {
-            members: &Awake,
-            me: MemberId::new(5, 1).unwrap(),
-            spin: &Adaptive::new(),
-            deadline: Deadline::after(Duration::from_millis(5)),
-        };
+        let call = call(Deadline::after(Duration::from_millis(5)));
         // Each time between the registration and the sleep.
         let worth_it = || {
             signal.notify(1);
@@ -191,5 +235,35 @@ mod tests {
         };
         let waited = wait_for(&call, &signal, |_| Ok(false), worth_it);
         assert!(matches!(waited, Err(Error::Timeout)));
+    }
+
+    #[test]
+    fn notifies_without_end_and_for_nothing_do_not_hide_a_death() {
+        // SAFETY: as above.
+        let signal: RawSignal = unsafe { std::mem::zeroed() };
+        let call = call(Deadline::after(LONG));
+        let worth_it = || {
+            signal.notify(1);
+            false
+        };
+        let start = now();
+        wait_for(&call, &signal, |look| Ok(look == ASKING), worth_it).unwrap();
+        assert!(now() - start >= ASK_EVERY, "more often than they are worth");
+    }
+
+    #[test]
+    fn attempts_that_seem_to_be_worth_it_and_are_not_keep_nobody_awake() {
+        // SAFETY: as above.
+        let signal: RawSignal = unsafe { std::mem::zeroed() };
+        let call = call(Deadline::after(LONG));
+        let mut looks = Vec::new();
+        let attempt = |look| {
+            looks.push(look);
+            Ok(look == ASKING)
+        };
+        let worth_it = || true;
+        wait_for(&call, &signal, attempt, worth_it).unwrap();
+        let slept = looks.iter().position(|l| *l == Look::Idly);
+        assert_eq!(looks[slept.unwrap()..], [Look::Idly, Look::AtOnce, ASKING]);
     }
 }

@@ -52,7 +52,7 @@ impl Inner {
             Some(id) => id,
             None => self
                 .take_slot(&candidate, true)?
-                .ok_or(Error::TooManyMembers)?,
+                .ok_or_else(|| Error::TooManyMembers)?,
         };
         let liveness = candidate.hold();
         // Some file systems (overlayfs) map another file than the one that was opened: there the lock is gone with the

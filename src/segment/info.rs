@@ -26,7 +26,7 @@ pub struct Object {
     pub kind: Kind,
     /// The short name of the type of its items.
     pub type_name: String,
-    /// How many items it holds, or can hold.
+    /// How many items it holds, or can hold; for a barrier, its parties.
     pub len: usize,
     /// Bytes that it takes in the segment.
     pub size: usize,

@@ -5,12 +5,18 @@ mod info;
 mod objects;
 mod open;
 mod options;
+#[cfg(feature = "process")]
+mod registry;
 mod sweep;
+#[cfg(feature = "process")]
+pub(crate) mod travel;
 
 pub use info::{Member, Object};
 pub use options::SegmentOptions;
 
 pub(crate) use objects::{Placed, Shape};
+#[cfg(feature = "async")]
+pub(crate) use sweep::Watch;
 
 use crate::error::{Error, Result};
 use crate::layout::header::{Geometry, SHARED_AT, Shared};
@@ -22,6 +28,33 @@ use crate::sys::truncation::TruncationGuard;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Makes a handle a serde value: `travels!([generics] Type, field)`, where the field (`a.b` is one, too) is its [`Placed`], and the type has
+/// an `open(&Segment, &str)`.
+#[cfg(feature = "process")]
+macro_rules! travels {
+    ([$($generics:tt)*] $handle:ty, $($placed:ident).+) => {
+        impl<$($generics)*> ::serde::Serialize for $handle {
+            /// Writes where the object is, for another process of this machine; see
+            /// [`Segment`](crate::Segment#sending-it-to-another-process).
+            fn serialize<S: ::serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                crate::segment::travel::send(&self.$($placed).+, serializer)
+            }
+        }
+
+        impl<'de, $($generics)*> ::serde::Deserialize<'de> for $handle {
+            /// Attaches the segment, and opens the object; see [`Segment`](crate::Segment#sending-it-to-another-process).
+            fn deserialize<D: ::serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                crate::segment::travel::receive(deserializer, Self::open)
+            }
+        }
+    };
+}
+#[cfg(not(feature = "process"))]
+macro_rules! travels {
+    ($($_:tt)*) => {};
+}
+pub(crate) use travels;
 
 /// A region of shared memory, named or anonymous, that processes attach and keep typed objects in.
 ///
@@ -38,6 +71,54 @@ use std::sync::atomic::{AtomicU32, Ordering};
 /// # Forks
 /// A forked child may go on using all handles: it becomes a member of its own at its first operation. Guards that it
 /// inherited belong to the parent: dropping them in the child does nothing.
+///
+/// # Sending it to another process
+/// With the feature `process`, a segment, and each handle of an object in one, is a serde value: an argument or a result of a process, a
+/// part of what a `Channel` carries, alone or within structs, vectors and options. Where it arrives, the segment is attached and the
+/// object opened. A process attaches a segment once, however many of its handles arrive and in whatever way it got the first; in the
+/// process that sent it, it is the mapping that is there. (Guards, and the ends of rings, pipes and broadcasts, stay where they are.)
+///
+/// What is written is where to find it: by its name, in whatever directory, or, if it has none (any more), by way of the sender's descriptor. So a segment
+/// without a name must stay attached in the sender until it has arrived, and the receiver must be allowed to look into the sender: a process of
+/// the same user, in the same pid namespace, that has not made itself undumpable (by `setuid`, say). A segment that has taken the name meanwhile is not mistaken for it.
+/// The bytes mean something only to processes of this machine, built with the same version of this crate.
+///
+/// A segment that its sender [guards against truncation](SegmentOptions::guard_truncation) arrives guarded. Whom to trust is the receiver's
+/// own decision: another user's segment is refused, unless its size is sealed (that of an [anonymous](Self::anonymous) one is), or the receiver has attached it
+/// before, with [`allow_other_users`](SegmentOptions::allow_other_users). Receive handles only from whom you trust with every segment that you
+/// may attach yourself: `docs/security.md` says what others can do with them.
+///
+/// A handle that can't be attached is an error of serde's, whose text says why, and what to do about it; for a `Channel` that is the reason in
+/// [`NotDecodable`](crate::Error::NotDecodable).
+///
+/// ```
+/// # #[cfg(feature = "process")]
+/// # fn main() -> commonhold::Result<()> {
+/// use commonhold::{Array, Channel, Segment};
+/// use serde::{Deserialize, Serialize};
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Sum {
+///     of: Array<u64>,
+///     answer: Channel<u64>,
+/// }
+///
+/// let seg = Segment::anonymous(1 << 16)?;
+/// let requests = Channel::<Sum>::create(&seg, "requests", 4096)?;
+/// let answer = Channel::create(&seg, "answer", 64)?;
+/// let of = Array::from_slice(&Segment::anonymous(1 << 16)?, "numbers", &[1, 2, 3])?;
+/// requests.send(&Sum { of: of.clone(), answer: answer.clone() })?;
+///
+/// // In any other process:
+/// let request = requests.recv()?;
+/// request.answer.send(&request.of.to_vec()?.iter().sum())?;
+///
+/// assert_eq!(answer.recv()?, 6);
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "process"))]
+/// # fn main() {}
+/// ```
 ///
 /// # Errors
 /// [`NotFound`](crate::Error::NotFound), [`AlreadyExists`](crate::Error::AlreadyExists),
@@ -157,6 +238,12 @@ impl Segment {
     pub(crate) fn inner(&self) -> &Inner {
         &self.inner
     }
+
+    /// As [`as_fd`](AsFd::as_fd). `None`: that was closed behind our back, and the number may be another file's by now.
+    #[cfg(feature = "process")]
+    pub(crate) fn fd_if_open(&self) -> Option<BorrowedFd<'_>> {
+        self.inner.file.descriptor().map(|_| self.as_fd())
+    }
 }
 
 impl AsFd for Segment {
@@ -171,6 +258,11 @@ impl Inner {
     fn shared(&self) -> &Shared {
         // The geometry was checked against the mapping's length, which never changes.
         self.map.get(SHARED_AT).expect("the header is mapped")
+    }
+
+    /// Whether both are attachments of one segment.
+    pub(crate) fn is_same_segment(&self, other: &Inner) -> bool {
+        std::ptr::eq(self, other) || self.file.is_same(&other.file)
     }
 
     /// This process's name in claims. A forked child is made a member here, at its first operation.
@@ -207,6 +299,11 @@ impl Inner {
             Some(guard) if guard.is_lost() => Err(Error::Corrupt),
             _ => Ok(()),
         }
+    }
+
+    #[cfg(feature = "process")]
+    fn is_guarded(&self) -> bool {
+        self.truncation.is_some()
     }
 
     /// Whether this process is (still) the member `id`: not in a child that was forked from it.

@@ -28,8 +28,8 @@ use std::time::Duration;
 /// How long the maker of an object waits for another that is making one: it may be stopped, and then it is alive for ever.
 const CREATOR_PATIENCE: Duration = Duration::from_secs(10);
 
-/// How objects of one kind, holding one type of item, are laid out: a control block, then the items, then what each member
-/// slot has of its own.
+/// How objects of one kind, holding one type of item, are laid out: a control block, then the items (and what stands behind
+/// them), then what each item has of its own, then what each member slot has of its own.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Shape {
     pub(crate) kind: Kind,
@@ -37,14 +37,18 @@ pub(crate) struct Shape {
     pub(crate) data_at: usize,
     /// Bytes for each item.
     pub(crate) stride: usize,
+    /// Bytes behind the items, whatever their number.
+    behind: usize,
     /// Of the whole object.
     pub(crate) align: usize,
-    /// Bytes for each member slot, behind the items.
+    /// Bytes for each item, behind the items.
+    per_item: usize,
+    /// Bytes for each member slot, behind all that.
     per_member: usize,
 }
 
-/// Where the members' part of an object begins: on a line of its own.
-const MEMBERS_ALIGN: u64 = 64;
+/// Where the part of the items' words, and the members' part, begin: on a line of their own.
+const PART_ALIGN: u64 = 64;
 
 impl Shape {
     /// A control block `R`, and behind it items of `stride` bytes that are aligned to `align`.
@@ -63,14 +67,32 @@ impl Shape {
             } else {
                 align_of::<R>()
             },
+            behind: 0,
+            per_item: 0,
             per_member: 0,
         }
     }
 
+    /// And so many bytes right behind the items.
+    pub(crate) const fn and_behind(mut self, bytes: usize) -> Shape {
+        self.behind = bytes;
+        self
+    }
+
+    /// And behind the items a `W` for each of them.
+    pub(crate) const fn and_for_each_item<W>(mut self) -> Shape {
+        self.per_item = size_of::<W>();
+        self.aligned_for::<W>()
+    }
+
     /// And behind the items a `W` for each member slot of the segment.
     pub(crate) const fn and_for_each_member<W>(mut self) -> Shape {
-        assert!(align_of::<W>() as u64 <= MEMBERS_ALIGN);
         self.per_member = size_of::<W>();
+        self.aligned_for::<W>()
+    }
+
+    const fn aligned_for<W>(mut self) -> Shape {
+        assert!(align_of::<W>() as u64 <= PART_ALIGN);
         if self.align < align_of::<W>() {
             self.align = align_of::<W>();
         }
@@ -85,24 +107,51 @@ impl Shape {
             .filter(|&n| n <= isize::MAX as u64)
     }
 
-    /// Where the members' part begins; the end of the items if there is none.
-    fn members_at(&self, len: u64) -> Option<u64> {
+    /// Where the items' words begin; the end of the items if they have none.
+    fn of_items_at(&self, len: u64) -> Option<u64> {
         let end = len
             .checked_mul(self.stride as u64)?
-            .checked_add(self.data_at as u64)?;
-        match self.per_member {
-            0 => Some(end),
-            _ => end.checked_next_multiple_of(MEMBERS_ALIGN),
-        }
+            .checked_add((self.data_at + self.behind) as u64)?;
+        part_at(end, self.per_item)
     }
+
+    /// Where the members' part begins; the end of what comes before if there is none.
+    fn members_at(&self, len: u64) -> Option<u64> {
+        let words = len.checked_mul(self.per_item as u64)?;
+        part_at(self.of_items_at(len)?.checked_add(words)?, self.per_member)
+    }
+}
+
+/// Where a part of so many bytes for each begins.
+fn part_at(end: u64, each: usize) -> Option<u64> {
+    match each {
+        0 => Some(end),
+        _ => end.checked_next_multiple_of(PART_ALIGN),
+    }
+}
+
+/// An entry of the directory that was read.
+struct Found {
+    /// Which one it is.
+    #[cfg(feature = "process")]
+    entry: u32,
+    object: Described,
 }
 
 /// An object, found and checked: where its control block and its items are. What every typed handle is made of.
 pub(crate) struct Placed<R> {
     segment: Segment,
+    /// Where it stands in the segment.
+    offset: u64,
+    /// Which entry of the directory it is.
+    #[cfg(feature = "process")]
+    entry: u32,
     control: NonNull<R>,
     data: NonNull<u8>,
     len: usize,
+    /// Where the items' words are: `per_item` bytes for each item.
+    of_items: NonNull<u8>,
+    per_item: usize,
     /// Where the members' part is: `per_member` bytes for each slot.
     of_members: NonNull<u8>,
     per_member: usize,
@@ -120,7 +169,7 @@ unsafe impl<R: InRegion> Send for Placed<R> {}
 unsafe impl<R: InRegion> Sync for Placed<R> {}
 
 impl<R: InRegion> Placed<R> {
-    /// Makes the object. `fill` writes all its items; the control block and the members' part are zero.
+    /// Makes the object. `fill` writes all its items (and what stands behind them); all else is zero.
     pub(crate) fn create<T>(
         segment: &Segment,
         name: &str,
@@ -129,19 +178,29 @@ impl<R: InRegion> Placed<R> {
         fill: impl FnOnce(NonNull<u8>),
     ) -> Result<Placed<R>> {
         let fingerprint = Fingerprint::of::<T>(shape.kind, len as u64);
-        let inner = segment.inner();
-        let d = inner.create_object(name, fingerprint, shape, |at, size| {
-            let members_at = shape.members_at(len as u64).unwrap_or(size) as usize;
-            // SAFETY: the object's `size` bytes are the control block, the items from `data_at`, and the members' part from
-            // `members_at`; nobody else knows of them yet.
+        Placed::create_as(segment, name, shape, fingerprint, fill)
+    }
+
+    /// As [`create`](Self::create), of items that have no type of their own.
+    pub(crate) fn create_as(
+        segment: &Segment,
+        name: &str,
+        shape: Shape,
+        fingerprint: Fingerprint,
+        fill: impl FnOnce(NonNull<u8>),
+    ) -> Result<Placed<R>> {
+        let (inner, len) = (segment.inner(), fingerprint.len);
+        let found = inner.create_object(name, fingerprint, shape, |at, size| {
+            let words_at = shape.of_items_at(len).unwrap_or(size) as usize;
+            // SAFETY: the object's `size` bytes are the control block, the items from `data_at`, and from `words_at` the items'
+            // words and the members' part; nobody else knows of them yet.
             unsafe {
                 at.write_bytes(0, shape.data_at);
-                at.add(members_at)
-                    .write_bytes(0, size as usize - members_at);
+                at.add(words_at).write_bytes(0, size as usize - words_at);
                 fill(at.add(shape.data_at));
             }
         })?;
-        Placed::at(segment, &d, shape)
+        Placed::at(segment, &found, shape)
     }
 
     /// Finds the object, with `len` items if that is given.
@@ -153,15 +212,42 @@ impl<R: InRegion> Placed<R> {
     ) -> Result<Placed<R>> {
         directory::check_name(name)?;
         let asked = Fingerprint::of::<T>(shape.kind, len.unwrap_or(0) as u64);
-        let d = segment.inner().find(name)?.ok_or(Error::NotFound)?;
-        if !d.fingerprint.serves(&asked, len.is_none()) {
+        let found = segment.inner().find(name)?.ok_or_else(|| Error::NotFound)?;
+        let fingerprint = &found.object.fingerprint;
+        if !fingerprint.serves(&asked, len.is_none()) {
             return Err(Error::TypeMismatch {
                 name: name.to_owned(),
                 expected: asked.describe(len.is_none()),
-                found: d.fingerprint.describe(false),
+                found: fingerprint.describe(false),
             });
         }
-        Placed::at(segment, &d, shape)
+        Placed::at(segment, &found, shape)
+    }
+
+    /// Finds the object whose fingerprint, whatever it says, `shape_of` finds to be one that is asked for.
+    pub(crate) fn open_as(
+        segment: &Segment,
+        name: &str,
+        shape_of: impl FnOnce(&Fingerprint) -> Result<Shape>,
+    ) -> Result<Placed<R>> {
+        directory::check_name(name)?;
+        let found = segment.inner().find(name)?.ok_or_else(|| Error::NotFound)?;
+        let shape = shape_of(&found.object.fingerprint)?;
+        Placed::at(segment, &found, shape)
+    }
+
+    /// The object of that kind and type that stands at `offset`, if the directory has one there.
+    pub(crate) fn standing_at<T>(
+        segment: &Segment,
+        offset: u64,
+        shape: Shape,
+    ) -> Option<Placed<R>> {
+        let (inner, asked) = (segment.inner(), Fingerprint::of::<T>(shape.kind, 0));
+        let serves = |d: &Described| d.offset == offset && d.fingerprint.serves(&asked, true);
+        (0..inner.geometry.max_objects)
+            .filter_map(|index| inner.read_entry(index).ok().flatten())
+            .find(|found| serves(&found.object))
+            .and_then(|found| Placed::at(segment, &found, shape).ok())
     }
 
     /// Finds the object, or makes it.
@@ -183,8 +269,8 @@ impl<R: InRegion> Placed<R> {
         }
     }
 
-    fn at(segment: &Segment, d: &Described, shape: Shape) -> Result<Placed<R>> {
-        let inner = segment.inner();
+    fn at(segment: &Segment, found: &Found, shape: Shape) -> Result<Placed<R>> {
+        let (inner, d) = (segment.inner(), &found.object);
         inner.check_place(d)?;
         // Kinds that are not counted are reached without a look at the length: it must be there.
         let counted = d.fingerprint.kind.is_counted();
@@ -193,19 +279,27 @@ impl<R: InRegion> Placed<R> {
         if size != Some(d.size) || !counted && len != 1 {
             return Err(Error::Corrupt);
         }
-        let members_at = shape.members_at(len).ok_or(Error::Corrupt)?;
+        let of_items_at = shape.of_items_at(len).ok_or_else(|| Error::Corrupt)?;
+        let members_at = shape.members_at(len).ok_or_else(|| Error::Corrupt)?;
         let at = inner.map.bytes(d.offset, d.size, shape.align)?;
         let control = inner.map.get::<R>(d.offset)?;
         // SAFETY: `data_at` is within the object's size, which was checked to be mapped.
         let data = unsafe { at.add(shape.data_at) };
         // SAFETY: as above: it is at most the size.
+        let of_items = unsafe { at.add(of_items_at as usize) };
+        // SAFETY: as above.
         let of_members = unsafe { at.add(members_at as usize) };
         let not_null = |at| NonNull::new(at).expect("a mapping is not at null");
         Ok(Placed {
             segment: segment.clone(),
+            offset: d.offset,
+            #[cfg(feature = "process")]
+            entry: found.entry,
             control: NonNull::from(control),
             data: not_null(data),
             len: len as usize,
+            of_items: not_null(of_items),
+            per_item: shape.per_item,
             of_members: not_null(of_members),
             per_member: shape.per_member,
             member: NonNull::from(&inner.page.get().member),
@@ -226,12 +320,21 @@ impl<R: InRegion> Placed<R> {
         self.data
     }
 
+    /// What each item has of its own in this object. `W` is the one that the shape was made with.
+    #[inline]
+    pub(crate) fn of_items<W: InRegion>(&self) -> &[W] {
+        assert!(size_of::<W>() == self.per_item);
+        // SAFETY: checked in `at`: `len` times `per_item` bytes, which is the size of a W, lie behind `of_items`; they are
+        // aligned as the shape is; any bytes are a W, and it changes only through atomics.
+        unsafe { std::slice::from_raw_parts(self.of_items.as_ptr().cast(), self.len) }
+    }
+
     /// What each member slot has of its own in this object: as many as the segment has slots. `W` is the one that the shape was
     /// made with.
     #[inline]
     pub(crate) fn of_members<W: InRegion>(&self) -> &[W] {
         assert!(size_of::<W>() == self.per_member);
-        let slots = self.inner().geometry.max_members as usize;
+        let slots = self.member_slots();
         // SAFETY: checked in `at`: `slots` times `per_member` bytes, which is the size of a W, lie behind `of_members`; they are
         // aligned as the shape is; any bytes are a W, and it changes only through atomics.
         unsafe { std::slice::from_raw_parts(self.of_members.as_ptr().cast(), slots) }
@@ -247,6 +350,33 @@ impl<R: InRegion> Placed<R> {
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// How many member slots the segment has.
+    #[inline]
+    pub(crate) fn member_slots(&self) -> usize {
+        self.inner().geometry.max_members as usize
+    }
+
+    /// Where it stands in the segment: no other object ever stands there.
+    #[inline]
+    pub(crate) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// What the directory calls it.
+    #[cfg(feature = "process")]
+    pub(crate) fn name(&self) -> Result<String> {
+        match self.inner().read_entry(self.entry)? {
+            Some(found) if found.object.offset == self.offset => Ok(found.object.name),
+            // It stood there when this handle was made, and entries stay.
+            _ => Err(Error::Corrupt),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn segment(&self) -> &Segment {
+        &self.segment
     }
 
     #[inline]
@@ -277,7 +407,13 @@ impl<R: InRegion> Placed<R> {
     /// nobody, and with it the wake-ups that it did not make.
     #[inline]
     pub(crate) fn become_member(&self) {
-        let _ = self.inner().me_at(self.member());
+        let _ = self.me();
+    }
+
+    /// This process's name.
+    #[inline]
+    pub(crate) fn me(&self) -> Result<MemberId> {
+        self.inner().me_at(self.member())
     }
 
     #[inline]
@@ -285,7 +421,7 @@ impl<R: InRegion> Placed<R> {
         let members = self.inner();
         Ok(Call {
             members,
-            me: members.me_at(self.member())?,
+            me: self.me()?,
             spin: &self.spin,
             deadline,
         })
@@ -318,9 +454,18 @@ impl Inner {
             .expect("the directory is mapped")
     }
 
+    fn read_entry(&self, entry: u32) -> Result<Option<Found>> {
+        let object = self.entry(entry).read()?;
+        Ok(object.map(|object| Found {
+            #[cfg(feature = "process")]
+            entry,
+            object,
+        }))
+    }
+
     /// Whether the place that an entry names is one where objects are.
     pub(super) fn check_place(&self, d: &Described) -> Result<()> {
-        let end = d.offset.checked_add(d.size).ok_or(Error::Corrupt)?;
+        let end = d.offset.checked_add(d.size).ok_or_else(|| Error::Corrupt)?;
         let data_end = self.geometry.data_at + self.geometry.capacity;
         let inside = d.offset >= self.geometry.data_at && end <= data_end;
         if !inside || d.offset % OBJECT_ALIGN != 0 || d.fingerprint.len > isize::MAX as u64 {
@@ -346,11 +491,11 @@ impl Inner {
             .map_or(0, |end| (end - data_at).next_multiple_of(OBJECT_ALIGN))
     }
 
-    fn find(&self, name: &str) -> Result<Option<Described>> {
+    fn find(&self, name: &str) -> Result<Option<Found>> {
         for index in directory::probe(name, self.geometry.max_objects) {
-            match self.entry(index).read()? {
+            match self.read_entry(index)? {
                 None => break,
-                Some(d) if d.name == name => return self.check_whole().map(|()| Some(d)),
+                Some(f) if f.object.name == name => return self.check_whole().map(|()| Some(f)),
                 Some(_) => {}
             }
         }
@@ -363,7 +508,7 @@ impl Inner {
         fingerprint: Fingerprint,
         shape: Shape,
         init: impl FnOnce(NonNull<u8>, u64),
-    ) -> Result<Described> {
+    ) -> Result<Found> {
         directory::check_name(name)?;
         let me = self.me()?;
         let _held = self.lock_directory(me)?;
@@ -378,7 +523,7 @@ impl Inner {
                 }
             }
         }
-        let free = free.ok_or(Error::TooManyObjects)?;
+        let free = free.ok_or_else(|| Error::TooManyObjects)?;
 
         let (offset, size) = self.room(shape, fingerprint.len)?;
         // Items of no bytes find room for any number; nobody could open more than this.
@@ -404,7 +549,11 @@ impl Inner {
         init(NonNull::new(at).expect("a mapping is not at null"), size);
         self.entry(free).publish(&d);
         // Cut short meanwhile, what we made is nobody's but ours.
-        self.check_whole().map(|()| d)
+        self.check_whole().map(|()| Found {
+            #[cfg(feature = "process")]
+            entry: free,
+            object: d,
+        })
     }
 
     /// Room for an object, behind all others.

@@ -6,7 +6,7 @@ use crate::layout::header::Geometry;
 use crate::sys::fork::ForkPage;
 use crate::sys::map::Map;
 use crate::sys::shm::{Plan, SegmentFile};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 pub(super) fn plan(geometry: &Geometry, mode: u32) -> Plan<'_> {
@@ -20,6 +20,12 @@ pub(super) fn plan(geometry: &Geometry, mode: u32) -> Plan<'_> {
 
 /// Reads by `pread`, not through a mapping: a file that is shorter than it says is then an error and not a SIGBUS.
 pub(super) fn read_geometry(file: &SegmentFile) -> Result<Geometry> {
+    Geometry::check(&head(file)?, file.len_then())
+}
+
+/// As [`read_geometry`], of a file that anybody may have sent, as it is now: one that was found to be sealed, and so is trusted not to
+/// become shorter, may have become shorter before that.
+pub(super) fn read_geometry_anew(file: &SegmentFile) -> Result<Geometry> {
     Geometry::check(&head(file)?, file.file().metadata()?.len())
 }
 
@@ -41,7 +47,7 @@ fn head(file: &SegmentFile) -> Result<Vec<u8>> {
 }
 
 pub(super) fn refuse_other_users(file: &SegmentFile, allowed: bool) -> Result<()> {
-    if !allowed && file.file().metadata()?.uid() != crate::sys::shm::effective_user() {
+    if !allowed && file.owner() != crate::sys::shm::effective_user() {
         return Err(Error::PermissionDenied);
     }
     Ok(())
@@ -54,9 +60,7 @@ pub(super) fn attach(
     name: &str,
     guarded: bool,
 ) -> Result<Segment> {
-    Ok(Segment {
-        inner: Arc::new(attach_inner(file, geometry, name, guarded)?),
-    })
+    attach_inner(file, geometry, name, guarded).map(attached)
 }
 
 /// Maps a draft, becomes its member, and only then gives it its name. `None`: it can't get one.
@@ -71,9 +75,16 @@ pub(super) fn attach_and_publish(
     if !inner.file.publish(path)? {
         return Ok(None);
     }
-    Ok(Some(Segment {
+    Ok(Some(attached(inner)))
+}
+
+fn attached(inner: Inner) -> Segment {
+    let segment = Segment {
         inner: Arc::new(inner),
-    }))
+    };
+    #[cfg(feature = "process")]
+    super::registry::note(&segment);
+    segment
 }
 
 fn attach_inner(file: SegmentFile, geometry: Geometry, name: &str, guarded: bool) -> Result<Inner> {
@@ -98,4 +109,27 @@ fn attach_inner(file: SegmentFile, geometry: Geometry, name: &str, guarded: bool
     }
     inner.attach()?;
     Ok(inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::segment::SegmentOptions;
+    use std::os::fd::{AsFd, AsRawFd, FromRawFd};
+
+    #[test]
+    fn a_file_that_was_cut_short_when_it_was_open_already_is_refused() {
+        let seg = SegmentOptions::new().capacity(1 << 16).anonymous().unwrap();
+        let bytes = std::fs::read(format!("/proc/self/fd/{}", seg.as_fd().as_raw_fd())).unwrap();
+        // SAFETY: the name is a C string.
+        let fd = unsafe { libc::memfd_create(c"commonhold".as_ptr(), libc::MFD_CLOEXEC) };
+        // SAFETY: the kernel just gave us this descriptor.
+        let file = unsafe { std::fs::File::from_raw_fd(fd) };
+        file.write_all_at(&bytes, 0).unwrap();
+        let taken = SegmentFile::adopt(file.try_clone().unwrap(), None).unwrap();
+        read_geometry_anew(&taken).unwrap();
+        file.set_len(4096).unwrap();
+        let refused = read_geometry_anew(&taken);
+        assert!(matches!(refused, Err(Error::Corrupt)), "{refused:?}");
+    }
 }

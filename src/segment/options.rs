@@ -4,6 +4,7 @@ use super::Segment;
 use super::open;
 use crate::error::{Error, Result};
 use crate::layout::header::Geometry;
+use crate::sys::random;
 use crate::sys::shm::{DEFAULT_DIRECTORY, SegmentFile};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -79,6 +80,9 @@ impl SegmentOptions {
     }
 
     /// How many objects a segment that is created can hold: 1 to 65,536. Each takes 256 bytes, beside its own.
+    ///
+    /// Objects are found by a hash of their names, at once while a quarter of these is free; the last of many that fill it takes a look at each
+    /// of them, some 100 ns each.
     pub fn max_objects(mut self, objects: u32) -> Self {
         self.max_objects = objects;
         self
@@ -98,7 +102,7 @@ impl SegmentOptions {
 
     /// Open segments of other users too. Whoever can write a segment can send its members any values, make them wait
     /// until their deadlines, and (unless it is an anonymous one, or they [guard](Self::guard_truncation) against it)
-    /// crash them by truncating the file.
+    /// crash them by truncating the file. A handle that is [sent](Segment#sending-it-to-another-process) does not take this leave along.
     pub fn allow_other_users(mut self, allow: bool) -> Self {
         self.allow_other_users = allow;
         self
@@ -119,6 +123,8 @@ impl SegmentOptions {
     ///
     /// A file that is cut short and grown again, and the rest of a page in whose middle it ends, read as zero without any
     /// signal: as if somebody had scribbled there. An [anonymous](Segment::anonymous) segment can't be cut short.
+    ///
+    /// A handle that is [sent](Segment#sending-it-to-another-process) to another process is guarded there, too.
     pub fn guard_truncation(mut self, guard: bool) -> Self {
         self.guard_truncation = guard;
         self
@@ -177,7 +183,7 @@ impl SegmentOptions {
     pub fn from_fd(&self, fd: OwnedFd) -> Result<Segment> {
         let file = SegmentFile::adopt(fd.into(), None)?;
         open::refuse_other_users(&file, self.allow_other_users || file.is_sealed())?;
-        let geometry = open::read_geometry(&file)?;
+        let geometry = open::read_geometry_anew(&file)?;
         open::attach(file, geometry, "", self.guard_truncation)
     }
 
@@ -192,7 +198,12 @@ impl SegmentOptions {
     }
 
     fn geometry(&self) -> Result<Geometry> {
-        Geometry::new(self.capacity, self.max_members, self.max_objects)
+        Geometry::new(
+            self.capacity,
+            self.max_members,
+            self.max_objects,
+            random::unique(),
+        )
     }
 
     fn path(&self, name: &str) -> Result<PathBuf> {

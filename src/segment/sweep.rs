@@ -22,10 +22,11 @@
 
 use super::Inner;
 use crate::layout::header::ROLES;
+use crate::raw::select::{Sleep, Sleeper};
 use crate::raw::{MemberId, Membership, Nap};
 use crate::sys::atomic::{AtomicU32, Ordering};
 use crate::sys::deadline::{Deadline, now};
-use crate::sys::futex::{self, Wake};
+use crate::sys::futex::{self, Wait, Wake};
 use std::time::Duration;
 
 /// How often a sweep is made while anybody waits, in milliseconds.
@@ -51,13 +52,51 @@ struct Role {
     me: MemberId,
 }
 
-impl Membership for Inner {
-    fn is_alive(&self, id: MemberId) -> bool {
-        // Of a region that is lost nothing can be said; the waits find it out.
-        let lost = self.check_whole().is_err();
-        self.is_me(id) || lost || (id.slot() < self.geometry.max_members && self.is_held(id))
+/// One waiter's part in the watch over a segment's deaths.
+#[must_use = "a role that is not left is kept from others"]
+pub(crate) struct Watch<'a> {
+    of: &'a Inner,
+    role: Option<Role>,
+    until: Deadline,
+}
+
+impl Watch<'_> {
+    /// When this waiter is to look again.
+    pub(crate) fn until(&self) -> Deadline {
+        self.until
     }
 
+    /// Leaves the role. `stays`: this same thread is about to sleep again.
+    pub(crate) fn end(self, stays: bool) {
+        let Some(role) = self.role else {
+            return;
+        };
+        self.of.free_role(role.index, role.me);
+        if stays {
+            // And to take a role again.
+            self.of.sweep_if_due(milliseconds());
+        } else {
+            // It goes its way; let one of the others look, and take the role.
+            futex::wake(self.of.deaths_word(), 1);
+        }
+    }
+}
+
+/// Whether one whose sleep ended so is about to sleep again.
+fn stays(wake: Wake, deadline: Deadline) -> bool {
+    wake == Wake::TimedOut && !deadline.has_passed() || wake == Wake::Watched
+}
+
+impl Membership for Inner {
+    fn is_alive(&self, id: MemberId) -> bool {
+        // Of a region that is lost nothing can be said; the waits find it out. Looked at last: who loses it takes its own name and
+        // liveness away, after it has said so, and must not find itself dead then.
+        self.is_me(id)
+            || (id.slot() < self.geometry.max_members && self.is_held(id))
+            || self.check_whole().is_err()
+    }
+
+    #[inline]
     fn is_still(&self, id: MemberId) -> bool {
         self.is_me(id)
     }
@@ -82,8 +121,61 @@ impl Membership for Inner {
     }
 }
 
+impl Sleeper for Inner {
+    fn park_on_any(
+        sleeps: &[Sleep<'_, Inner>],
+        nap: Nap,
+        patience: Duration,
+        deadline: Deadline,
+    ) -> Wake {
+        let mut words: Vec<Wait<'_>> = sleeps
+            .iter()
+            .map(|s| Wait::on(s.word, s.expected))
+            .collect();
+        let limit = match nap {
+            Nap::AtMost(time) => {
+                let until = deadline.min(Deadline::after(time));
+                return futex::wait_any(&words, sleeps.len(), until, patience);
+            }
+            Nap::UntilDeath => deadline,
+        };
+        let mut watches: Vec<Watch<'_>> = Vec::new();
+        for s in sleeps {
+            if !watches.iter().any(|w| std::ptr::eq(w.of, s.members)) {
+                watches.push(s.members.begin_to_watch());
+                words.push(Wait::on(s.members.deaths_word(), s.deaths));
+            }
+        }
+        let until = watches.iter().fold(limit, |until, w| until.min(w.until));
+        let wake = futex::wait_any(&words, sleeps.len(), until, patience);
+        let stays = stays(wake, deadline);
+        watches.into_iter().for_each(|w| w.end(stays));
+        wake
+    }
+}
+
 impl Inner {
     fn watch(&self, word: &AtomicU32, expected: u32, deaths: u32, deadline: Deadline) -> Wake {
+        let watch = self.begin_to_watch();
+        let wake = futex::wait_either(
+            word,
+            expected,
+            self.deaths_word(),
+            deaths,
+            deadline.min(watch.until()),
+            WITHOUT_WATCH,
+        );
+        watch.end(stays(wake, deadline));
+        wake
+    }
+
+    /// Where the deaths are counted: what every watcher sleeps on beside its own word.
+    pub(crate) fn deaths_word(&self) -> &AtomicU32 {
+        &self.shared().deaths
+    }
+
+    /// What a waiter does for all before it sleeps for long. It ends the watch when it has slept.
+    pub(crate) fn begin_to_watch(&self) -> Watch<'_> {
         let time = milliseconds();
         // Who can't ask the kernel must not hold the role, nor put off the next sweep, of those who can.
         let able = self.can_ask();
@@ -105,27 +197,11 @@ impl Inner {
             Some(_) => bound.min(GUARDED),
             None => bound,
         };
-        let until = deadline.min(Deadline::after(Duration::from_millis(bound.into())));
-        let wake = futex::wait_either(
-            word,
-            expected,
-            &self.shared().deaths,
-            deaths,
-            until,
-            WITHOUT_WATCH,
-        );
-        if let Some(role) = role {
-            self.free_role(role.index, role.me);
-            let stays = wake == Wake::TimedOut && !deadline.has_passed() || wake == Wake::Watched;
-            if stays {
-                // This same thread is about to sleep again, and to take a role again.
-                self.sweep_if_due(milliseconds());
-            } else {
-                // It goes its way; let one of the others look, and take the role.
-                futex::wake(&self.shared().deaths, 1);
-            }
+        Watch {
+            of: self,
+            role,
+            until: Deadline::after(Duration::from_millis(bound.into())),
         }
-        wake
     }
 
     /// Takes the first role that nobody has; the sweeper's also if its holder does not do its work.

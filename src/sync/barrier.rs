@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::layout::fingerprint::Kind;
 use crate::raw::barrier::{Arrivals, RawBarrier};
-use crate::segment::{Placed, Segment, Shape};
+use crate::segment::{Placed, Segment, Shape, travels};
 use crate::sys::deadline::Deadline;
 use crate::sys::map::InRegion;
 use std::time::Duration;
@@ -21,6 +21,8 @@ unsafe impl InRegion for Arrivals {}
 ///
 /// A barrier is *broken* when a party will not come: it died, or its time was up, or somebody called [`abort`](Self::abort). Then all
 /// that wait, and all that come, get [`Err(Broken)`](crate::Error::Broken), until [`reset`](Self::reset).
+///
+/// With the feature `process`, a handle is a serde value that [travels to other processes](crate::Segment#sending-it-to-another-process).
 ///
 /// # When a member dies
 /// If it had arrived, the barrier breaks, within about 50 ms (with more than 64 members, within a second; longer when the dead had much
@@ -194,6 +196,8 @@ fn check(parties: usize) -> Result<()> {
         _ => Ok(()),
     }
 }
+
+travels!([] Barrier, placed);
 
 impl std::fmt::Debug for Barrier {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

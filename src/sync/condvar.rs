@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::layout::fingerprint::Kind;
 use crate::raw::Call;
 use crate::raw::condvar::RawCondvar;
-use crate::segment::{Placed, Segment, Shape};
+use crate::segment::{Placed, Segment, Shape, travels};
 use crate::sys::deadline::Deadline;
 use crate::sys::map::InRegion;
 use std::time::Duration;
@@ -17,6 +17,8 @@ unsafe impl InRegion for RawCondvar {}
 ///
 /// As [`std::sync::Condvar`], in shared memory, with the guards of [`Mutex`](crate::Mutex) and
 /// [`Array`](crate::Array). Notifying when nobody waits is one load and no system call.
+///
+/// With the feature `process`, a handle is a serde value that [travels to other processes](crate::Segment#sending-it-to-another-process).
 ///
 /// # When a member dies
 /// A waiter that dies takes nothing with it; notifiers never wait for waiters. If it was the one that a
@@ -181,6 +183,8 @@ impl Condvar {
         Ok((locker.guard(me)?, WaitTimeoutResult(timed_out)))
     }
 }
+
+travels!([] Condvar, placed);
 
 impl std::fmt::Debug for Condvar {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

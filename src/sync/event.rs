@@ -1,9 +1,12 @@
 //! The event.
 
 use crate::error::{Error, Result};
+#[cfg(feature = "async")]
+use crate::futures::{Serves, Until, Wanted};
 use crate::layout::fingerprint::Kind;
 use crate::raw::event::{RawEvent, Reset};
-use crate::segment::{Placed, Segment, Shape};
+use crate::segment::{Placed, Segment, Shape, travels};
+use crate::select::Awaited;
 use crate::sys::deadline::Deadline;
 use crate::sys::map::InRegion;
 use std::time::Duration;
@@ -22,6 +25,8 @@ unsafe impl InRegion for RawEvent {}
 ///
 /// What was done before a `set` is seen by whoever its event lets through, and by whoever clears it. So one who is told of work by an
 /// event waits, clears it, and then looks for work: what comes after that look sets the event again.
+///
+/// With the feature `process`, a handle is a serde value that [travels to other processes](crate::Segment#sending-it-to-another-process).
 ///
 /// # When a member dies
 /// A waiter that dies takes nothing with it. If an automatic event was about to let it through, it lets another through, within about
@@ -179,12 +184,50 @@ impl Event {
         }
     }
 
+    /// As [`wait`](Self::wait), without a thread that waits: a future for any runtime. It begins to wait when it is polled first; dropped
+    /// before it is ready, it has let nobody through.
+    ///
+    /// What holds for all futures is said at [`Queue::recv_async`](crate::Queue::recv_async).
+    #[cfg(feature = "async")]
+    pub fn wait_async(&self) -> impl Future<Output = Result<()>> + Send + '_ {
+        let serves = match self.reset {
+            Reset::Manual => Serves::All,
+            Reset::Automatic => Serves::One,
+        };
+        let raw = self.placed.control();
+        let mut before = None;
+        Until::new(
+            move || Wanted::signal(self.setting(), serves),
+            move |_| match self.reset {
+                Reset::Automatic => self.try_wait(),
+                Reset::Manual => {
+                    self.placed.call(Deadline::PASSED)?;
+                    let before = *before.get_or_insert_with(|| raw.begin_to_wait());
+                    if raw.lets_through(before) {
+                        Ok(())
+                    } else {
+                        Err(Error::WouldBlock)
+                    }
+                }
+            },
+        )
+    }
+
     #[inline]
     fn wait_until(&self, deadline: Deadline) -> Result<()> {
         let call = self.placed.call(deadline)?;
         self.placed.control().wait(&call, self.reset)
     }
+
+    /// That the event is set.
+    pub(crate) fn setting(&self) -> Awaited {
+        let reset = self.reset;
+        let ready = move |placed: &Placed<RawEvent>, _| placed.control().is_set(reset);
+        Awaited::new(&self.placed, |raw| &raw.changed, ready)
+    }
 }
+
+travels!([] Event, placed);
 
 impl std::fmt::Debug for Event {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -3,7 +3,7 @@
 use crate::error::{Error, Result};
 use crate::raw::mutex::{Heir, RawMutex};
 use crate::raw::{Call, MemberId};
-use crate::segment::Inner;
+use crate::segment::{Inner, Segment};
 use crate::sys::deadline::Deadline;
 use crate::sys::spin::Adaptive;
 use std::marker::PhantomData;
@@ -14,12 +14,13 @@ use std::time::Duration;
 
 /// What a handle needs to lock its lock: the same for all that lend a [`MutexGuard`].
 pub(crate) struct Locker<'a, T: ?Sized> {
-    pub(crate) inner: &'a Inner,
+    /// Not what it points to: that is a load more, before each lock, for those alone who wait.
+    pub(crate) segment: &'a Segment,
     /// Where this process's name stands.
     pub(crate) member: &'a AtomicU32,
     pub(crate) raw: &'a RawMutex,
     pub(crate) spin: &'a Adaptive,
-    /// Valid for as long as `inner` is mapped, and only used while the lock is held.
+    /// Valid for as long as `segment` is mapped, and only used while the lock is held.
     pub(crate) data: NonNull<T>,
 }
 
@@ -34,17 +35,26 @@ impl<T: ?Sized> Copy for Locker<'_, T> {}
 impl<'a, T: ?Sized> Locker<'a, T> {
     #[inline]
     pub(crate) fn lock(self) -> Result<MutexGuard<'a, T>> {
-        let me = self.inner.me_at(self.member)?;
+        let me = self.me()?;
         if !self.raw.lock_at_once(me) {
-            wait_for_ever(self.raw, self.inner, self.spin, me)?;
+            wait_for_ever(self.raw, self.segment, self.spin, me)?;
         }
         self.guard(me)
     }
 
     #[inline]
     pub(crate) fn try_lock(self) -> Result<MutexGuard<'a, T>> {
-        let me = self.inner.me_at(self.member)?;
-        self.raw.try_lock(self.inner, me, Heir::Refuses)?;
+        let me = self.me()?;
+        self.raw.try_lock(self.segment.inner(), me, Heir::Refuses)?;
+        self.guard(me)
+    }
+
+    /// As [`try_lock`](Self::try_lock), for one that a wake has chosen.
+    #[cfg(feature = "async")]
+    pub(crate) fn try_lock_woken(self) -> Result<MutexGuard<'a, T>> {
+        let me = self.me()?;
+        self.raw
+            .try_lock_woken(self.segment.inner(), me, Heir::Refuses)?;
         self.guard(me)
     }
 
@@ -65,10 +75,15 @@ impl<'a, T: ?Sized> Locker<'a, T> {
 
     #[inline]
     fn lock_until(self, deadline: Deadline, heir: Heir) -> Result<MutexGuard<'a, T>> {
-        let me = self.inner.me_at(self.member)?;
+        let me = self.me()?;
         let call = self.call(me, deadline);
         self.raw.lock(&call, heir)?;
         self.guard(me)
+    }
+
+    #[inline]
+    fn me(&self) -> Result<MemberId> {
+        self.segment.inner().me_at(self.member)
     }
 
     #[inline]
@@ -78,7 +93,7 @@ impl<'a, T: ?Sized> Locker<'a, T> {
 
     pub(crate) fn call(&self, me: MemberId, deadline: Deadline) -> Call<'a, Inner> {
         Call {
-            members: self.inner,
+            members: self.segment.inner(),
             me,
             spin: self.spin,
             deadline,
@@ -94,8 +109,10 @@ impl<'a, T: ?Sized> Locker<'a, T> {
         }
         Ok(MutexGuard {
             locker: self,
-            me,
-            panicking: std::thread::panicking(),
+            holder: match std::thread::panicking() {
+                false => me.bits(),
+                true => me.bits() | PANICKING,
+            },
             _not_send: PhantomData,
         })
     }
@@ -105,15 +122,18 @@ impl<'a, T: ?Sized> Locker<'a, T> {
 /// locked instruction waits for all earlier stores.
 #[cold]
 #[inline(never)]
-fn wait_for_ever(raw: &RawMutex, members: &Inner, spin: &Adaptive, me: MemberId) -> Result<()> {
+fn wait_for_ever(raw: &RawMutex, segment: &Segment, spin: &Adaptive, me: MemberId) -> Result<()> {
     let call = Call {
-        members,
+        members: segment.inner(),
         me,
         spin,
         deadline: Deadline::NEVER,
     };
     raw.lock_contended(&call, Heir::Refuses).map(drop)
 }
+
+/// In a guard's `holder`, where no id has a bit.
+const PANICKING: u32 = 1 << 31;
 
 /// Access to what a lock protects; dropping it unlocks.
 ///
@@ -126,10 +146,9 @@ fn wait_for_ever(raw: &RawMutex, members: &Inner, spin: &Adaptive, me: MemberId)
 #[must_use = "if unused, the lock is released at once"]
 pub struct MutexGuard<'a, T: ?Sized> {
     locker: Locker<'a, T>,
-    /// Whose claim stands in the lock word.
-    me: MemberId,
-    /// Whether the thread was panicking when it locked.
-    panicking: bool,
+    /// Whose claim stands in the lock word; and [`PANICKING`] if the thread was panicking when it locked. In one word, which is
+    /// compared in one step, and stays in a register: what a caller has to put on its stack, the unlock waits for.
+    holder: u32,
     /// As std's: locked and unlocked by one thread.
     _not_send: PhantomData<*mut T>,
 }
@@ -141,12 +160,15 @@ impl<'a, T: ?Sized> MutexGuard<'a, T> {
     /// Takes the guard apart; the lock stays held. `Err`: the guard was inherited across a fork, and holds nothing.
     pub(crate) fn into_locker(self) -> Result<(Locker<'a, T>, MemberId)> {
         let this = std::mem::ManuallyDrop::new(self);
-        if !this.locker.is_me(this.me) {
-            return Err(Error::InvalidArgument(
-                "the guard was inherited across a fork: the lock is the parent's, lock it anew",
-            ));
+        match MemberId::from_bits(this.holder) {
+            Some(me) if this.locker.is_me(me) => Ok((this.locker, me)),
+            _ => {
+                this.locker.segment.inner().check_whole()?;
+                Err(Error::InvalidArgument(
+                    "the guard was inherited across a fork: the lock is the parent's, lock it anew",
+                ))
+            }
         }
-        Ok((this.locker, this.me))
     }
 }
 
@@ -170,11 +192,13 @@ impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
 impl<T: ?Sized> Drop for MutexGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        if !self.locker.is_me(self.me) {
-            // A forked child's copy: the parent holds the lock.
-            return;
-        }
-        if !self.panicking && std::thread::panicking() {
+        let member = self.locker.member.load(Ordering::Relaxed);
+        if member != self.holder {
+            // A forked child's copy does nothing: the parent holds the lock.
+            if member | PANICKING == self.holder {
+                self.locker.raw.unlock();
+            }
+        } else if std::thread::panicking() {
             self.locker.raw.unlock_poisoned();
         } else {
             self.locker.raw.unlock();

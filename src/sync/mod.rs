@@ -8,6 +8,8 @@ mod mutex;
 mod once;
 mod reentrant;
 mod rwlock;
+#[cfg(feature = "async")]
+mod rwlock_async;
 mod rwlock_guards;
 mod semaphore;
 

@@ -2,10 +2,14 @@
 
 use super::guard::{Locker, MutexGuard};
 use crate::error::Result;
+#[cfg(feature = "async")]
+use crate::futures::{Lock, Until, Wanted};
 use crate::layout::fingerprint::Kind;
 use crate::plain::InPlace;
 use crate::raw::mutex::RawMutex;
-use crate::segment::{Placed, Segment, Shape};
+#[cfg(feature = "async")]
+use crate::segment::Inner;
+use crate::segment::{Placed, Segment, Shape, travels};
 use crate::sys::map::InRegion;
 use std::marker::PhantomData;
 use std::time::Duration;
@@ -17,6 +21,8 @@ unsafe impl InRegion for RawMutex {}
 ///
 /// As [`std::sync::Mutex`], in shared memory. The lock is a word that names its owner; locking and unlocking
 /// without contention are one atomic instruction each and no system call.
+///
+/// With the feature `process`, a handle is a serde value that [travels to other processes](crate::Segment#sending-it-to-another-process).
 ///
 /// # When a member dies
 /// If it held the lock, the value may be half-changed: the next [`lock`](Self::lock) (or `try_lock`, `lock_timeout`), and
@@ -118,7 +124,7 @@ impl<T: InPlace> Mutex<T> {
     #[inline]
     fn locker(&self) -> Locker<'_, T> {
         Locker {
-            inner: self.placed.inner(),
+            segment: self.placed.segment(),
             member: self.placed.member(),
             raw: self.placed.control(),
             spin: &self.placed.spin,
@@ -143,6 +149,20 @@ impl<T: InPlace> Mutex<T> {
         self.locker().lock_timeout(timeout)
     }
 
+    /// As [`lock`](Self::lock), without a thread that waits: a future for any runtime. Dropped before it is ready, it holds nothing.
+    ///
+    /// The guard is not `Send`: a task that may move between threads drops it before its next `await`, as with std's.
+    ///
+    /// What holds for all futures is said at [`Queue::recv_async`](crate::Queue::recv_async).
+    #[cfg(feature = "async")]
+    pub fn lock_async(&self) -> impl Future<Output = Result<MutexGuard<'_, T>>> + Send + '_ {
+        let wanted = || Wanted::lock(Waited(self.placed.clone()));
+        Until::new(wanted, |was_chosen| match was_chosen {
+            false => self.try_lock(),
+            true => self.locker().try_lock_woken(),
+        })
+    }
+
     /// Locks, waiting as long as it takes, also when the lock is poisoned: then the value may be half-changed, and dropping
     /// the guard declares it sound. On a sound lock it is [`lock`](Self::lock).
     ///
@@ -163,6 +183,24 @@ impl<T: InPlace> Mutex<T> {
     }
 }
 
+#[cfg(feature = "async")]
+struct Waited(Placed<RawMutex>);
+
+#[cfg(feature = "async")]
+impl Lock for Waited {
+    fn members(&self) -> &Inner {
+        self.0.inner()
+    }
+
+    fn raw(&self) -> &RawMutex {
+        self.0.control()
+    }
+
+    fn is_kept(&self) -> bool {
+        true
+    }
+}
+
 impl<T> Clone for Mutex<T> {
     fn clone(&self) -> Self {
         Mutex {
@@ -171,6 +209,8 @@ impl<T> Clone for Mutex<T> {
         }
     }
 }
+
+travels!([T: InPlace] Mutex<T>, placed);
 
 impl<T> std::fmt::Debug for Mutex<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::layout::fingerprint::Kind;
 use crate::raw::MemberId;
 use crate::raw::once::{Before, RawOnce};
-use crate::segment::{Inner, Placed, Segment, Shape};
+use crate::segment::{Inner, Placed, Segment, Shape, travels};
 use crate::sys::deadline::Deadline;
 use crate::sys::map::InRegion;
 use std::time::Duration;
@@ -17,6 +17,8 @@ unsafe impl InRegion for RawOnce {}
 /// As [`std::sync::Once`], in shared memory: for the set-up of what processes share. Of those that call
 /// [`call_once`](Self::call_once), one runs its closure, and the others return when that is done; they see all that it did.
 /// Once it is done, a call is one load.
+///
+/// With the feature `process`, a handle is a serde value that [travels to other processes](crate::Segment#sending-it-to-another-process).
 ///
 /// # When a member dies
 /// In its closure: it is not done, and the next caller, or one who waits already, runs its own closure. So a closure should begin anew,
@@ -207,6 +209,8 @@ fn run_unless_lost(
         "the closure forked: it is the parent's to finish, call anew in the child",
     ))
 }
+
+travels!([] Once, placed);
 
 impl std::fmt::Debug for Once {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -5,7 +5,7 @@ use crate::layout::fingerprint::Kind;
 use crate::raw::MemberId;
 use crate::raw::mutex::Heir;
 use crate::raw::reentrant::{Holder, RawReentrant};
-use crate::segment::{Placed, Segment, Shape};
+use crate::segment::{Placed, Segment, Shape, travels};
 use crate::sys::deadline::Deadline;
 use crate::sys::map::InRegion;
 use std::cell::Cell;
@@ -23,6 +23,8 @@ unsafe impl InRegion for RawReentrant {}
 ///
 /// What makes a thread the holder is the thread and the segment's handle (or a clone of it) that it locked by. A
 /// [`Segment`] that one process opens twice makes two members, and these exclude each other.
+///
+/// With the feature `process`, a handle is a serde value that [travels to other processes](crate::Segment#sending-it-to-another-process).
 ///
 /// # When a member dies
 /// If it held the lock, at whatever depth, what it did under it may be half-done: the next [`lock`](Self::lock) (or `try_lock`,
@@ -236,6 +238,8 @@ impl Drop for ReentrantMutexGuard<'_> {
         self.mutex.placed.control().unlock(panicked);
     }
 }
+
+travels!([] ReentrantMutex, placed);
 
 impl std::fmt::Debug for ReentrantMutex {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -6,7 +6,7 @@ use crate::layout::fingerprint::Kind;
 use crate::plain::InPlace;
 use crate::raw::rwlock::{RawRwLock, ReaderLine, Stopped};
 use crate::raw::{Call, MemberId};
-use crate::segment::{Inner, Placed, Segment, Shape};
+use crate::segment::{Inner, Placed, Segment, Shape, travels};
 use crate::sys::deadline::Deadline;
 use crate::sys::map::InRegion;
 use crate::sys::spin::Adaptive;
@@ -23,6 +23,8 @@ unsafe impl InRegion for ReaderLine {}
 /// As [`std::sync::RwLock`], in shared memory. Each process counts its readers on a cache line of its own, so readers of different
 /// processes do not disturb each other; a writer looks at the lines of all processes that ever read. Reading and writing without
 /// contention are two atomic read-modify-writes each and no system call.
+///
+/// With the feature `process`, a handle is a serde value that [travels to other processes](crate::Segment#sending-it-to-another-process).
 ///
 /// # When a member dies
 /// If it read, nothing: a writer that waits for it finds out within about 20 ms of the death (longer when the dead one had much memory to
@@ -86,7 +88,7 @@ unsafe impl InRegion for ReaderLine {}
 /// # }
 /// ```
 pub struct RwLock<T> {
-    placed: Placed<RawRwLock>,
+    pub(super) placed: Placed<RawRwLock>,
     _value: PhantomData<T>,
 }
 
@@ -233,13 +235,13 @@ impl<T: InPlace + Sync> RwLock<T> {
     }
 
     #[inline]
-    fn me(&self) -> Result<MemberId> {
+    pub(super) fn me(&self) -> Result<MemberId> {
         self.placed.inner().me_at(self.placed.member())
     }
 
     /// The error that a caller gets: in a region that is lost the doubt that another thread has just noted means nothing.
     #[cold]
-    fn unless_lost(&self, error: Error) -> Error {
+    pub(super) fn unless_lost(&self, error: Error) -> Error {
         self.placed.check_whole().err().unwrap_or(error)
     }
 
@@ -300,6 +302,8 @@ impl<T> Clone for RwLock<T> {
         }
     }
 }
+
+travels!([T: InPlace + Sync] RwLock<T>, placed);
 
 impl<T> std::fmt::Debug for RwLock<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

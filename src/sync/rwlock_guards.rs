@@ -100,11 +100,13 @@ impl<'a, T> RwLockWriteGuard<'a, T> {
     /// drop.
     ///
     /// It never waits. [`Poisoned`](Error::Poisoned) if the thread panics meanwhile, as a drop would poison the lock;
-    /// [`InvalidArgument`](Error::InvalidArgument) for a guard that was inherited across a fork; [`TooLarge`](Error::TooLarge) as from
+    /// [`InvalidArgument`](Error::InvalidArgument) for a guard that was inherited across a fork, [`Corrupt`](Error::Corrupt) if the file was
+    /// cut short; [`TooLarge`](Error::TooLarge) as from
     /// [`read`](crate::RwLock::read). The lock is left then.
     pub fn downgrade(guard: Self) -> Result<RwLockReadGuard<'a, T>> {
         let (placed, me) = (guard.placed, guard.me);
         if !is_still(placed, me) {
+            placed.check_whole()?;
             return Err(Error::InvalidArgument(
                 "the guard was inherited across a fork: the lock is the parent's, lock it anew",
             ));

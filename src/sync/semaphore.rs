@@ -1,11 +1,15 @@
 //! The semaphore.
 
 use crate::error::{Error, Result};
+#[cfg(feature = "async")]
+use crate::futures::{Serves, Until, Wanted};
 use crate::layout::fingerprint::Kind;
 use crate::raw::semaphore::RawSemaphore;
 use crate::raw::tally::Tally;
+use crate::raw::wait::Look;
 use crate::raw::{Call, MemberId};
-use crate::segment::{Inner, Placed, Segment, Shape};
+use crate::segment::{Inner, Placed, Segment, Shape, travels};
+use crate::select::Awaited;
 use crate::sys::deadline::{Deadline, LastDone};
 use crate::sys::map::InRegion;
 use std::ptr::NonNull;
@@ -21,6 +25,8 @@ unsafe impl InRegion for Tally {}
 ///
 /// Who holds a permit is known, so those of a dead process come back. Taking one and giving it back, without contention,
 /// are two atomic instructions each and no system call. A permit belongs to the process: any of its threads may drop it.
+///
+/// With the feature `process`, a handle is a serde value that [travels to other processes](crate::Segment#sending-it-to-another-process).
 ///
 /// # When a member dies
 /// The permits that it held come back: whoever waits for one, or tries in vain to get one, finds out, within about 50 ms (with more than
@@ -128,6 +134,16 @@ impl Semaphore {
         self.acquire_until(Deadline::after(timeout))
     }
 
+    /// As [`acquire`](Self::acquire), without a thread that waits: a future for any runtime. Dropped before it is ready, it has taken
+    /// nothing.
+    ///
+    /// What holds for all futures is said at [`Queue::recv_async`](crate::Queue::recv_async).
+    #[cfg(feature = "async")]
+    pub fn acquire_async(&self) -> impl Future<Output = Result<Permit<'_>>> + Send + '_ {
+        let wanted = || Wanted::signal(self.permits(), Serves::One);
+        Until::new(wanted, |_| self.try_acquire())
+    }
+
     /// Makes so many more permits.
     ///
     /// As giving one back, it waits for those that are just taking one or giving one back, as long as it takes.
@@ -141,6 +157,17 @@ impl Semaphore {
     /// trying in vain.
     pub fn available(&self) -> usize {
         self.raw().available().min(RawSemaphore::MOST) as usize
+    }
+
+    /// That there is a permit to be had.
+    pub(crate) fn permits(&self) -> Awaited {
+        let ready = |placed: &Placed<RawSemaphore>, look| {
+            let raw = placed.control();
+            raw.available() != 0
+                || look == Look::AskingAfterOwners
+                    && raw.are_held_by_the_dead(placed.of_members(), placed.inner())
+        };
+        Awaited::new(&self.placed, |raw| &raw.released, ready)
     }
 
     #[inline]
@@ -251,6 +278,8 @@ impl std::fmt::Debug for Permit<'_> {
         f.debug_struct("Permit").finish_non_exhaustive()
     }
 }
+
+travels!([] Semaphore, placed);
 
 impl std::fmt::Debug for Semaphore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

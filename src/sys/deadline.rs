@@ -61,6 +61,11 @@ impl LastDone {
 
     /// Under loom the clock stands still.
     #[cfg(commonhold_loom)]
+    pub(crate) fn now() -> LastDone {
+        LastDone::never()
+    }
+
+    #[cfg(commonhold_loom)]
     pub(crate) fn is_due(&self, _every: Duration) -> bool {
         false
     }
@@ -68,9 +73,18 @@ impl LastDone {
 
 #[cfg(not(commonhold_loom))]
 mod clock {
-    use super::{Deadline, Duration, LastDone, Ordering};
+    use super::{AtomicU64, Deadline, Duration, LastDone, Ordering};
+    #[cfg(feature = "process")]
+    use std::sync::{Condvar, MutexGuard, PoisonError};
 
     impl LastDone {
+        /// As if it had just been done.
+        pub(crate) fn now() -> LastDone {
+            LastDone {
+                at: AtomicU64::new(now().as_micros() as u64),
+            }
+        }
+
         /// Whether that was `every` or longer ago: then the caller does it.
         pub(crate) fn is_due(&self, every: Duration) -> bool {
             let now = now().as_micros() as u64;
@@ -93,6 +107,24 @@ mod clock {
                 return Deadline::NEVER;
             }
             Deadline(Some(now().saturating_add(timeout)))
+        }
+
+        /// Sleeps until the condvar is notified, or not longer than this; as those, it may also wake by itself.
+        #[cfg(feature = "process")]
+        pub(crate) fn wait<'a, T>(
+            self,
+            condvar: &Condvar,
+            guard: MutexGuard<'a, T>,
+        ) -> MutexGuard<'a, T> {
+            match self.0 {
+                None => condvar.wait(guard).unwrap_or_else(PoisonError::into_inner),
+                Some(at) => {
+                    condvar
+                        .wait_timeout(guard, at.saturating_sub(now()))
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+            }
         }
 
         pub(crate) fn has_passed(self) -> bool {
@@ -141,6 +173,7 @@ mod tests {
         let later = (now() + hour).as_micros() as u64;
         last.at.store(later, Ordering::Relaxed);
         assert!(!last.is_due(Duration::from_micros(1)));
+        assert!(!LastDone::now().is_due(hour));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::cell::UnsafeCell;
 use std::io;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicPtr, AtomicU32};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 /// A page of private memory that reads zero in a forked child (MADV_WIPEONFORK, Linux 4.14).
 ///
@@ -90,15 +90,16 @@ pub(crate) fn keep_forks_out() -> NoForks {
 }
 
 /// Runs before `main`, when there is one thread. Later would be too late: a fork that another thread began before the
-/// handlers were registered copies the mutex locked (or a `Once` half-run), and the child's first attach waits for ever.
+/// handlers were registered copies the mutex locked (or a `Once` half-run), and the child's first attach waits for ever. And before others' code that
+/// runs before `main` (by the number: those without one come last), which may be `process::init`.
 #[used]
-#[unsafe(link_section = ".init_array")]
+#[unsafe(link_section = ".init_array.00100")]
 static REGISTER: extern "C" fn() = register;
 
 extern "C" fn register() {
-    // SAFETY: the handlers only lock and unlock a static mutex. A failure (ENOMEM) leaves us without the
+    // SAFETY: the handlers only lock and unlock a static mutex, and count. A failure (ENOMEM) leaves us without the
     // protection, which is then the state before this crate existed: a rare late detection.
-    unsafe { libc::pthread_atfork(Some(lock), Some(unlock), Some(unlock)) };
+    unsafe { libc::pthread_atfork(Some(lock), Some(unlock), Some(begin_child)) };
 }
 
 impl Drop for NoForks {
@@ -115,4 +116,27 @@ extern "C" fn lock() {
 extern "C" fn unlock() {
     // SAFETY: the caller holds the mutex: the thread that locked it, or that thread's copy in a forked child.
     unsafe { libc::pthread_mutex_unlock(ATTACH.0.get()) };
+}
+
+/// How many forks lie between this process and the first one that this program was.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn begin_child() {
+    // Relaxed: there is one thread.
+    FORKS.fetch_add(1, Ordering::Relaxed);
+    unlock();
+}
+
+/// A number that is another in a child that was forked (by libc's `fork`), at next to no cost.
+#[cfg(feature = "process")]
+#[inline]
+pub(crate) fn forks() -> u32 {
+    FORKS.load(Ordering::Relaxed)
+}
+
+/// Which process this is, for those that live no longer than it does. The pid alone does not tell: the first process of a pid
+/// namespace and its child that is the first of another are both 1. Nor does the count: of a child that was made without libc's `fork`.
+#[cfg(any(feature = "async", feature = "process"))]
+pub(crate) fn this_process() -> (u32, u32) {
+    (std::process::id(), FORKS.load(Ordering::Relaxed))
 }

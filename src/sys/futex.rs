@@ -2,6 +2,7 @@
 
 use super::atomic::AtomicU32;
 use super::deadline::Deadline;
+use std::marker::PhantomData;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use std::time::Duration;
 pub(crate) enum Wake {
     /// A waker chose this waiter.
     Woken,
-    /// A waker of the watched word chose this waiter, and perhaps one of the other word too ([`wait_either`] only).
+    /// A waker of a watched word chose this waiter, and perhaps one of its own words too ([`wait_either`] and [`wait_any`] only).
     Watched,
     /// The word did not hold the expected value, or a signal came, or the kernel cannot read the word: look again.
     Again,
@@ -53,29 +54,55 @@ pub(crate) fn wait_either(
     deadline: Deadline,
     patience_without_watch: Duration,
 ) -> Wake {
+    let words = [Wait::on(word, expected), Wait::on(watch, watched)];
+    wait_any(&words, 1, deadline, patience_without_watch)
+}
+
+/// How many words the kernel waits for at once (FUTEX_WAITV_MAX).
+pub(crate) const MOST_WORDS: usize = 128;
+
+/// Sleeps while each of the words holds what is expected of it, until `deadline`. The first `own` of them (at least one) are the
+/// caller's; a wake on another is [`Wake::Watched`].
+///
+/// Words beyond the first [`MOST_WORDS`] are not watched, and where the kernel has no `futex_waitv`, only the first is: then it
+/// returns [`Wake::TimedOut`] after `patience` at the latest.
+pub(crate) fn wait_any(
+    words: &[Wait<'_>],
+    own: usize,
+    deadline: Deadline,
+    patience: Duration,
+) -> Wake {
+    debug_assert!(own >= 1 && own <= words.len());
     if HAS_WAITV.load(Ordering::Relaxed) {
-        let waiters = [Waitv::new(word, expected), Waitv::new(watch, watched)];
-        let at = deadline.at().map(|d| KernelTimespec {
+        let watched = &words[..words.len().min(MOST_WORDS)];
+        let until = if watched.len() == words.len() {
+            deadline
+        } else {
+            deadline.min(Deadline::after(patience))
+        };
+        let at = until.at().map(|d| KernelTimespec {
             tv_sec: d.as_secs() as i64,
             tv_nsec: d.subsec_nanos() as i64,
         });
         let at_ptr = at.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
-        // SAFETY: `waiters` is an array of two `struct futex_waitv`, and `at_ptr` null or a __kernel_timespec.
+        // SAFETY: `watched` is an array of so many `struct futex_waitv`, whose words are borrowed, and `at_ptr` null or a
+        // __kernel_timespec.
         let r = unsafe {
             libc::syscall(
                 libc::SYS_futex_waitv,
-                waiters.as_ptr(),
-                2 as libc::c_uint,
+                watched.as_ptr(),
+                watched.len() as libc::c_uint,
                 0 as libc::c_uint,
                 at_ptr,
                 libc::CLOCK_MONOTONIC,
             )
         };
-        if r == 0 {
-            return Wake::Woken;
-        }
-        if r == 1 {
-            return Wake::Watched;
+        if r >= 0 {
+            return if (r as usize) < own {
+                Wake::Woken
+            } else {
+                Wake::Watched
+            };
         }
         match errno() {
             libc::EAGAIN | libc::EINTR | libc::ETIMEDOUT => return outcome(r),
@@ -84,10 +111,15 @@ pub(crate) fn wait_either(
             _ => {}
         }
     }
+    // Who never gets to sleep must not miss that another word has changed already.
+    if words.iter().any(|w| !w.holds()) {
+        return Wake::Again;
+    }
+    let first = &words[0];
     wait(
-        word,
-        expected,
-        deadline.min(Deadline::after(patience_without_watch)),
+        first.word(),
+        first.val as u32,
+        deadline.min(Deadline::after(patience)),
     )
 }
 
@@ -105,24 +137,36 @@ pub(crate) fn wake(word: &AtomicU32, count: u32) -> u32 {
     r.max(0) as u32
 }
 
-/// `struct futex_waitv` of <linux/futex.h>.
+/// A word to sleep on, and what is expected of it: `struct futex_waitv` of <linux/futex.h>.
 #[repr(C)]
-struct Waitv {
+#[derive(Debug)]
+pub(crate) struct Wait<'a> {
     val: u64,
     uaddr: u64,
     flags: u32,
     reserved: u32,
+    word: PhantomData<&'a AtomicU32>,
 }
 
-impl Waitv {
-    fn new(word: &AtomicU32, expected: u32) -> Waitv {
+impl<'a> Wait<'a> {
+    pub(crate) fn on(word: &'a AtomicU32, expected: u32) -> Wait<'a> {
         const FUTEX2_SIZE_U32: u32 = 2;
-        Waitv {
+        Wait {
             val: expected as u64,
-            uaddr: word.as_ptr() as usize as u64,
+            uaddr: word.as_ptr().expose_provenance() as u64,
             flags: FUTEX2_SIZE_U32,
             reserved: 0,
+            word: PhantomData,
         }
+    }
+
+    fn word(&self) -> &'a AtomicU32 {
+        // SAFETY: made of such a reference, which is still borrowed.
+        unsafe { &*std::ptr::with_exposed_provenance(self.uaddr as usize) }
+    }
+
+    fn holds(&self) -> bool {
+        self.word().load(Ordering::Relaxed) == self.val as u32
     }
 }
 
@@ -225,6 +269,38 @@ mod tests {
             }
             assert_eq!(t.join().unwrap(), Wake::Woken);
         });
+    }
+
+    #[test]
+    fn any_of_many_words_ends_the_wait_and_more_than_the_kernel_takes_are_looked_at_now_and_then() {
+        if !has_waitv() {
+            return;
+        }
+        let words: Vec<AtomicU32> = (0..MOST_WORDS as u32 + 2).map(AtomicU32::new).collect();
+        let waits = |n: usize| -> Vec<Wait<'_>> {
+            (0..)
+                .zip(&words[..n])
+                .map(|(i, w)| Wait::on(w, i))
+                .collect()
+        };
+        let far = Duration::from_secs(1000);
+        std::thread::scope(|s| {
+            let t = s.spawn(|| wait_any(&waits(MOST_WORDS), 127, Deadline::after(far), far));
+            while wake(&words[126], 1) == 0 {
+                std::thread::yield_now();
+            }
+            assert_eq!(t.join().unwrap(), Wake::Woken);
+            let t = s.spawn(|| wait_any(&waits(MOST_WORDS), 127, Deadline::after(far), far));
+            while wake(&words[127], 1) == 0 {
+                std::thread::yield_now();
+            }
+            assert_eq!(t.join().unwrap(), Wake::Watched);
+        });
+        let many = waits(MOST_WORDS + 2);
+        let short = Duration::from_millis(1);
+        assert_eq!(wait_any(&many, 130, Deadline::NEVER, short), Wake::TimedOut);
+        words[5].store(0, Ordering::Relaxed);
+        assert_eq!(wait_any(&many, 130, Deadline::NEVER, far), Wake::Again);
     }
 
     #[test]

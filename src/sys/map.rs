@@ -41,7 +41,7 @@ impl Map {
 
     /// The address of `len` bytes at `offset`, aligned to `align`; `Corrupt` if they are not all inside.
     pub(crate) fn bytes(&self, offset: u64, len: u64, align: usize) -> Result<*mut u8> {
-        let end = offset.checked_add(len).ok_or(Error::Corrupt)?;
+        let end = offset.checked_add(len).ok_or_else(|| Error::Corrupt)?;
         if end > self.len() as u64 || offset % align as u64 != 0 {
             return Err(Error::Corrupt);
         }

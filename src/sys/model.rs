@@ -65,7 +65,7 @@ struct Kernel {
 }
 
 struct Sleeper {
-    address: usize,
+    addresses: Vec<usize>,
     thread: loom::thread::ThreadId,
     deadline: Deadline,
     ended: Option<futex::Wake>,
@@ -174,39 +174,58 @@ impl Membership for Oracle {
         nap: Nap,
         deadline: Deadline,
     ) -> futex::Wake {
-        if !point() {
-            return futex::Wake::Again;
-        }
-        // Whoever died before the sleeper registered is found when its first nap runs out.
-        if nap == FIRST_NAP && self.deaths() != 0 {
-            return futex::Wake::TimedOut;
-        }
-        if !SLEEPS.load(Ordering::Relaxed) {
-            loom::thread::yield_now();
-            return futex::Wake::TimedOut;
-        }
-        let me = loom::thread::current().id();
-        let mut table = KERNEL.table.lock().unwrap();
-        if word.cell.load(Ordering::Relaxed) != expected {
-            return futex::Wake::Again;
-        }
-        if self.deaths() != deaths || deadline.has_passed() {
-            return futex::Wake::TimedOut;
-        }
-        table.push(Sleeper {
-            address: word.address(),
-            thread: me,
-            deadline,
-            ended: None,
-        });
-        loop {
-            table = KERNEL.turn.wait(table).unwrap();
-            let at = table.iter().position(|s| s.thread == me).expect("ours");
-            if let Some(why) = table[at].ended {
-                // In order, as the kernel's queue is.
-                table.remove(at);
-                return why;
-            }
+        sleep(&[(word, expected)], deaths, nap, deadline)
+    }
+}
+
+impl crate::raw::select::Sleeper for Oracle {
+    fn park_on_any(
+        sleeps: &[crate::raw::select::Sleep<'_, Oracle>],
+        nap: Nap,
+        _: std::time::Duration,
+        deadline: Deadline,
+    ) -> futex::Wake {
+        let words: Vec<_> = sleeps.iter().map(|s| (s.word, s.expected)).collect();
+        sleep(&words, sleeps[0].deaths, nap, deadline)
+    }
+}
+
+fn sleep(words: &[(&AtomicU32, u32)], deaths: u32, nap: Nap, deadline: Deadline) -> futex::Wake {
+    if !point() {
+        return futex::Wake::Again;
+    }
+    // Whoever died before the sleeper registered is found when its first nap runs out.
+    if nap == FIRST_NAP && Oracle.deaths() != 0 {
+        return futex::Wake::TimedOut;
+    }
+    if !SLEEPS.load(Ordering::Relaxed) {
+        loom::thread::yield_now();
+        return futex::Wake::TimedOut;
+    }
+    let me = loom::thread::current().id();
+    let mut table = KERNEL.table.lock().unwrap();
+    if words
+        .iter()
+        .any(|(word, expected)| word.cell.load(Ordering::Relaxed) != *expected)
+    {
+        return futex::Wake::Again;
+    }
+    if Oracle.deaths() != deaths || deadline.has_passed() {
+        return futex::Wake::TimedOut;
+    }
+    table.push(Sleeper {
+        addresses: words.iter().map(|(word, _)| word.address()).collect(),
+        thread: me,
+        deadline,
+        ended: None,
+    });
+    loop {
+        table = KERNEL.turn.wait(table).unwrap();
+        let at = table.iter().position(|s| s.thread == me).expect("ours");
+        if let Some(why) = table[at].ended {
+            // In order, as the kernel's queue is.
+            table.remove(at);
+            return why;
         }
     }
 }
@@ -226,7 +245,11 @@ pub(crate) mod futex {
             return 0;
         }
         let address = word.address();
-        end_sleeps(|s| s.address == address, Wake::Woken, count as usize) as u32
+        end_sleeps(
+            |s| s.addresses.contains(&address),
+            Wake::Woken,
+            count as usize,
+        ) as u32
     }
 }
 

@@ -2,13 +2,18 @@
 
 use crate::error::{Error, Place, Result};
 use std::ffi::CString;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
+
+#[cfg(feature = "process")]
+mod elsewhere;
+#[cfg(feature = "process")]
+pub(crate) use elsewhere::Sought;
 
 /// Where named segments live unless the user says otherwise.
 pub(crate) const DEFAULT_DIRECTORY: &str = "/dev/shm";
@@ -31,6 +36,9 @@ pub(crate) struct Plan<'a> {
 pub(crate) struct SegmentFile {
     file: ManuallyDrop<File>,
     identity: (u64, u64),
+    /// Of when it was opened, in one look with the identity: who it belongs to, and its length.
+    owner: u32,
+    len_then: u64,
     path: Option<PathBuf>,
     /// Not yet at its place: `path` is a temporary name, removed on drop.
     temporary: bool,
@@ -131,9 +139,10 @@ impl SegmentFile {
                     });
                 }
             };
-            let opened = SegmentFile::adopt(file, Some(path.to_path_buf()))?;
+            let seen = file.metadata()?;
+            let opened = SegmentFile::of(file, &seen, Some(path.to_path_buf()))?;
             // Unlinked between the open and here: look whether another has taken its place.
-            if opened.file.metadata()?.nlink() != 0 {
+            if seen.nlink() != 0 {
                 return Ok(opened);
             }
         }
@@ -141,12 +150,18 @@ impl SegmentFile {
 
     /// Takes a file that is open already.
     pub(crate) fn adopt(file: File, path: Option<PathBuf>) -> Result<SegmentFile> {
-        let m = file.metadata()?;
-        if !m.is_file() {
+        let seen = file.metadata()?;
+        SegmentFile::of(file, &seen, path)
+    }
+
+    fn of(file: File, seen: &Metadata, path: Option<PathBuf>) -> Result<SegmentFile> {
+        if !seen.is_file() {
             return Err(Error::NotASegment);
         }
         Ok(SegmentFile {
-            identity: (m.dev(), m.ino()),
+            identity: (seen.dev(), seen.ino()),
+            owner: seen.uid(),
+            len_then: seen.len(),
             file: ManuallyDrop::new(file),
             path,
             temporary: false,
@@ -155,6 +170,16 @@ impl SegmentFile {
 
     pub(crate) fn file(&self) -> &File {
         &self.file
+    }
+
+    /// Whose file it was when it was opened.
+    pub(crate) fn owner(&self) -> u32 {
+        self.owner
+    }
+
+    /// How long it was when it was opened.
+    pub(crate) fn len_then(&self) -> u64 {
+        self.len_then
     }
 
     /// Whether nobody, whatever he may do to the file, can make it shorter.
@@ -209,6 +234,11 @@ impl SegmentFile {
     fn is_this(&self, file: &File) -> bool {
         file.metadata()
             .is_ok_and(|m| (m.dev(), m.ino()) == self.identity)
+    }
+
+    /// Whether both are one file.
+    pub(crate) fn is_same(&self, other: &SegmentFile) -> bool {
+        self.identity == other.identity
     }
 
     /// Gives storage to `len` bytes at `offset`, which nobody uses yet, so that touching them can't fail later.
@@ -324,7 +354,7 @@ pub(crate) fn effective_user() -> u32 {
     unsafe { libc::geteuid() }
 }
 
-fn file_size_limit() -> u64 {
+pub(super) fn file_size_limit() -> u64 {
     // No limit is the largest number, and no file is longer than this.
     let most = i64::MAX as u64;
     let mut limit = libc::rlimit64 {

@@ -12,6 +12,7 @@ pub(crate) use modelled::Adaptive;
 
 #[cfg(not(commonhold_loom))]
 mod real {
+    use crate::sys::distance::Distance;
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::{Duration, Instant};
 
@@ -19,10 +20,18 @@ mod real {
     const LONGEST: Duration = Duration::from_micros(40);
     /// What remains of the longest spin, at the least, when spinning never pays: one part in this many.
     const LEAST_SHARE: u32 = 32;
-    /// How many times the longest spin looks, when it looks away in between.
+    /// How many times the longest spin looks, when it looks away in between: for 0.8 µs each time.
     const LOOKS: u32 = 50;
+    /// And at a lock, at the last: for 2.5 µs. Each look takes the word's line away from its owner, who works with it.
+    const LOCK_LOOKS: u32 = 16;
+    /// And when it looks closely: every 50 ns. How long a pause takes differs by a factor of ten between processors.
+    const CLOSE_LOOKS: u32 = 800;
     /// One wait in this many spins to the full, to find out whether it pays again.
     const PROBE: u32 = 16;
+    /// How many waits look closely after one that found a single item.
+    const CLOSE_WAITS: u32 = 64;
+    /// How many fewer, for each of them that finds more than that.
+    const TOO_CLOSE: u32 = 8;
 
     /// How many pauses the longest spin takes on this machine; 0 where there is only one CPU.
     fn longest() -> u32 {
@@ -63,6 +72,9 @@ mod real {
         /// Pauses that the next wait may spend; `u32::MAX` stands for "as many as are allowed".
         budget: AtomicU32,
         waits: AtomicU32,
+        /// So many waits for items look closely; then one looks away, to find out whether there are more at once.
+        close: AtomicU32,
+        distance: Distance,
     }
 
     impl Adaptive {
@@ -70,7 +82,54 @@ mod real {
             Adaptive {
                 budget: AtomicU32::new(u32::MAX),
                 waits: AtomicU32::new(0),
+                close: AtomicU32::new(0),
+                distance: Distance::new(),
             }
+        }
+
+        /// Whether the next wait for items had better look closely: the last that looked away found one item alone, so the other
+        /// side does not run ahead, but sends one and waits for an answer, or is slow.
+        pub(crate) fn is_close(&self) -> bool {
+            self.close.load(Ordering::Relaxed) != 0
+        }
+
+        /// A wait has found an item; and whether there were more behind it.
+        pub(crate) fn found(&self, more: bool) {
+            let left = self.close.load(Ordering::Relaxed);
+            let next = match (left, more) {
+                (0, false) => CLOSE_WAITS,
+                (_, false) => left - 1,
+                (_, true) => left.saturating_sub(TOO_CLOSE),
+            };
+            self.close.store(next, Ordering::Relaxed);
+        }
+
+        /// Whether the next look at how far the other end of a queue is had better be made [from afar](Self::keep_distance).
+        #[inline]
+        pub(crate) fn is_near(&self) -> bool {
+            self.distance.is_near()
+        }
+
+        /// Before such a look, if there will be one: pauses for about 0.4 µs if the other end [is near](Self::is_near). (Not where there is
+        /// only one CPU.) Whether there will be one.
+        #[inline]
+        pub(crate) fn keep_distance(&self, looks: impl FnOnce() -> bool) -> bool {
+            let looks = looks();
+            if looks && self.is_near() {
+                self.let_get_ahead();
+            }
+            looks
+        }
+
+        #[cold]
+        fn let_get_ahead(&self) {
+            (0..longest() / LOOKS / 2).for_each(|_| std::hint::spin_loop());
+        }
+
+        /// What such a look found, in a queue of so many.
+        #[inline]
+        pub(crate) fn looked(&self, found: u64, capacity: u64) {
+            self.distance.looked(found, capacity);
         }
 
         /// Begins a wait.
@@ -94,6 +153,8 @@ mod real {
             Adaptive {
                 budget: AtomicU32::new(self.budget.load(Ordering::Relaxed)),
                 waits: AtomicU32::new(0),
+                close: AtomicU32::new(0),
+                distance: Distance::new(),
             }
         }
     }
@@ -108,18 +169,23 @@ mod real {
     }
 
     impl Spin<'_> {
-        /// Pauses, each time longer up to `longest_step` pauses; `false` when it is time to sleep.
+        /// Pauses, each time longer, up to 2.5 µs: so that those who contend get several things done in a row, each by itself. `false` when
+        /// it is time to sleep.
         #[inline]
-        pub(crate) fn pause(&mut self, longest_step: u32) -> bool {
-            if self.left == 0 {
-                return false;
-            }
-            let step = self.step.min(self.left);
-            (0..step).for_each(|_| std::hint::spin_loop());
-            self.left -= step;
-            self.spent += step;
-            self.step = (self.step * 2).min(longest_step);
-            true
+        pub(crate) fn back_off(&mut self) -> bool {
+            self.pause(longest() / LOCK_LOOKS)
+        }
+
+        /// As [`back_off`](Self::back_off), up to 0.8 µs: where it is no lock that is waited for.
+        #[inline]
+        pub(crate) fn look_again(&mut self) -> bool {
+            self.pause(longest() / LOOKS)
+        }
+
+        /// As [`back_off`](Self::back_off), up to 50 ns: for what comes once, and is wanted at once.
+        #[inline]
+        pub(crate) fn look_closely(&mut self) -> bool {
+            self.pause(longest() / CLOSE_LOOKS)
         }
 
         /// Pauses for about 0.8 µs: time for a peer that works to get well ahead, so that the two do not take turns over
@@ -128,6 +194,19 @@ mod real {
         pub(crate) fn look_away(&mut self) -> bool {
             self.step = (longest() / LOOKS).max(1);
             self.pause(self.step)
+        }
+
+        #[inline]
+        fn pause(&mut self, longest_step: u32) -> bool {
+            if self.left == 0 {
+                return false;
+            }
+            let step = self.step.min(self.left);
+            (0..step).for_each(|_| std::hint::spin_loop());
+            self.left -= step;
+            self.spent += step;
+            self.step = (self.step * 2).min(longest_step.max(1));
+            true
         }
 
         /// What was waited for came while spinning: give the next wait as much again, and then some.
@@ -151,6 +230,25 @@ mod real {
     #[cfg(test)]
     mod tests {
         use super::*;
+
+        #[test]
+        fn one_item_alone_makes_the_next_waits_close_and_several_end_that() {
+            let a = Adaptive::new();
+            assert!(!a.is_close());
+            a.found(true);
+            assert!(!a.is_close());
+            a.found(false);
+            let close = (0..1000)
+                .take_while(|_| a.is_close())
+                .map(|_| a.found(false));
+            assert_eq!(close.count(), CLOSE_WAITS as usize);
+            // That was the look away in between.
+            a.found(false);
+            let close = (0..1000)
+                .take_while(|_| a.is_close())
+                .map(|_| a.found(true));
+            assert_eq!(close.count(), (CLOSE_WAITS / TOO_CLOSE) as usize);
+        }
 
         #[test]
         fn spinning_in_vain_shrinks_the_budget_and_a_probe_restores_it() {
@@ -181,22 +279,42 @@ mod real {
 #[cfg(commonhold_loom)]
 mod modelled {
     #[derive(Clone, Debug)]
-    pub(crate) struct Adaptive;
+    pub(crate) struct Adaptive {
+        is_near: bool,
+    }
 
     impl Adaptive {
         pub(crate) const fn new() -> Adaptive {
-            Adaptive
+            Adaptive { is_near: false }
+        }
+        pub(crate) const fn near() -> Adaptive {
+            Adaptive { is_near: true }
         }
         pub(crate) fn begin(&self) -> Spin {
             Spin
         }
+        pub(crate) fn is_close(&self) -> bool {
+            false
+        }
+        pub(crate) fn found(&self, _more: bool) {}
+        pub(crate) fn is_near(&self) -> bool {
+            self.is_near
+        }
+        /// Nobody asks: the question would be one more thing to explore.
+        pub(crate) fn keep_distance(&self, _looks: impl FnOnce() -> bool) -> bool {
+            false
+        }
+        pub(crate) fn looked(&self, _found: u64, _capacity: u64) {}
     }
 
     #[derive(Debug)]
     pub(crate) struct Spin;
 
     impl Spin {
-        pub(crate) fn pause(&mut self, _longest_step: u32) -> bool {
+        pub(crate) fn back_off(&mut self) -> bool {
+            false
+        }
+        pub(crate) fn look_closely(&mut self) -> bool {
             false
         }
         pub(crate) fn look_away(&mut self) -> bool {

@@ -16,7 +16,7 @@ fn mend_checksum(file: &File) {
 }
 
 /// Offset, width and name of the fields of the 128 bytes that never change.
-const FIELDS: [(u64, usize, &str); 18] = [
+const FIELDS: [(u64, usize, &str); 19] = [
     (0, 8, "magic"),
     (8, 4, "version"),
     (12, 4, "byte_order"),
@@ -31,8 +31,9 @@ const FIELDS: [(u64, usize, &str); 18] = [
     (56, 8, "data_at"),
     (64, 8, "capacity"),
     (72, 8, "file_bytes"),
-    (80, 8, "unused, the beginning"),
-    (96, 8, "unused, the middle"),
+    (80, 8, "id"),
+    (96, 8, "unused, the beginning"),
+    (104, 8, "unused, the middle"),
     (112, 8, "unused, the end"),
     (120, 8, "checksum"),
 ];
@@ -90,9 +91,9 @@ fn each_corrupted_field_of_the_header_is_refused_with_its_own_error() {
             }
             put(&file, at, bytes);
             opening_is_refused_for(field, &name, &format!("= {bad:#x}"));
-            // The checksum alone makes nothing true. (But with one slot or entry less, and a checksum that says so, nothing
+            // The checksum alone makes nothing true. (But with one slot or entry less, or another id, and a checksum that says so, nothing
             // else moves: that is a header that this crate could have made.)
-            let possible = field.starts_with("max_") && bad == now - 1;
+            let possible = field == "id" || field.starts_with("max_") && bad == now - 1;
             if field != "checksum" && !possible {
                 mend_checksum(&file);
                 opening_is_refused_for(field, &name, &format!("= {bad:#x}, checksum mended"));

@@ -9,9 +9,6 @@ use std::sync::mpsc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Who is not done by then waits for ever.
-pub(crate) const LIMIT: Duration = Duration::from_secs(20);
-
 /// A deadline that no test lives to see.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
 
@@ -205,4 +202,4 @@ pub(crate) fn kept<R: std::fmt::Debug>(result: &Result<R>, asked: Duration, took
     assert!(took < asked + LIMIT, "late: {took:?} of {asked:?}");
 }
 
-pub(crate) use support::{listen, tell};
+pub(crate) use support::{LIMIT, SHORT_OF_A_NAP, listen, tell};

@@ -1,11 +1,12 @@
 //! An operation to be killed in, and how to tell whether what is left is right.
 
+use crate::support::SHORT_OF_A_NAP;
 use crate::tracer::Op;
 use commonhold::{Segment, SegmentOptions};
 use std::time::Duration;
 
 /// What survivors may take at most for all that they do.
-pub const LIMIT: Duration = Duration::from_secs(2);
+pub const LIMIT: Duration = SHORT_OF_A_NAP;
 
 /// For calls that must not time out by themselves: they may be made by a process that is stepped through, or before another
 /// one is.

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 pub type Op = Box<dyn FnOnce()>;
 
 /// How long a victim may sleep in one system call, or take to get ready or to end.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = crate::support::LIMIT;
 
 /// A forked process that stands before, in or behind its operation. Killed when dropped.
 pub struct Victim {

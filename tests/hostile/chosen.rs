@@ -20,6 +20,10 @@ pub(crate) fn value(random: &mut Random, region: &Region, layout: &Layout, place
     match place.sort {
         Sort::Lock => lock(random, region, layout, place.spare_the_living).into(),
         Sort::Owner => (lock(random, region, layout, false) & crate::layout::OWNER).into(),
+        Sort::Holder => {
+            let owner = lock(random, region, layout, false) & crate::layout::OWNER;
+            u64::from(owner) << 2 | random.below(4)
+        }
         Sort::Signal => {
             let count = one(random, &[now, now.wrapping_add(4), 0, u64::MAX]) & !3;
             count | random.below(4)

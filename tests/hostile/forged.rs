@@ -71,6 +71,10 @@ fn a_forged_owner_who_lives_costs_a_call_its_deadline() {
     fails(SOON, Error::Timeout, || {
         queue.recv_many_timeout(&mut Vec::new(), 2, SOON)
     });
+    fails(AT_ONCE, Error::Empty, || queue.try_lease());
+    fails(SOON, Error::Timeout, || queue.lease_timeout(SOON));
+    fails(AT_ONCE, Error::WouldBlock, || queue.try_join());
+    fails(SOON, Error::Timeout, || queue.join_timeout(SOON));
     assert_eq!(value.get().unwrap(), 1);
 }
 

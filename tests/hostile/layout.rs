@@ -26,6 +26,8 @@ pub(crate) enum Sort {
     Version,
     /// A member's id, beside a number of its claims: not a lock's.
     Owner,
+    /// Who has a block, and how: a member's id, and two bits.
+    Holder,
     /// A number that has no worse values than the extremes.
     Number,
     Claim,
@@ -138,14 +140,32 @@ fn object(region: &Region, entry: u64) -> Object {
     let [offset, size, len] = [16, 24, 32].map(|i| region.get(entry + i, 8));
     let name_len = u64::from_ne_bytes(region.read(entry + 48, 8).try_into().unwrap()) & 0xFFFF;
     let name = String::from_utf8(region.read(entry + 56, name_len)).unwrap();
-    let queue_end = Sort::Position { capacity: len };
+    let lane = Sort::Position {
+        capacity: len.div_ceil(8) + 1,
+    };
     let kind = region.get(entry + 8, 4);
+    let queue_end = Sort::Position {
+        capacity: if kind == 14 { len.div_ceil(8) + 1 } else { len },
+    };
     let members = region.get(28, 4);
     let tallies = (0..members).map(|i| 64 + i * 8);
     let arrivals = (0..members).map(|i| 64 + i * 64);
+    // Behind the cells, a word for each.
+    let words_of = if kind == 6 { len } else { 0 };
+    let leases = (offset + size - words_of * 8..offset + size)
+        .step_by(8)
+        .take(16)
+        .map(|at| at - offset);
     // Behind the value, a line for each member.
     let lines = (192 + region.get(entry + 40, 8)).next_multiple_of(64);
+    // Behind the blocks, a word for each.
+    let size_of_block = region.get(entry + 40, 8);
+    let align: u64 = if size_of_block < 4096 { 64 } else { 4096 };
+    let blocks_end = align + len * size_of_block.next_multiple_of(align);
+    let blocks = (0..len).map(|i| blocks_end.next_multiple_of(64) + i * 8);
     let readers = (0..members).map(|i| lines + i * 64);
+    // The last part of a broadcast.
+    let subscriptions = (0..members).map(|i| size.saturating_sub((members - i) * 64));
     let words: Vec<(u64, u64, Sort)> = match kind {
         1 => vec![
             (0, 4, Sort::Lock),
@@ -155,17 +175,39 @@ fn object(region: &Region, entry: u64) -> Object {
         2 | 4 => vec![(0, 4, Sort::Lock)],
         3 => vec![],
         5 => vec![(0, 4, Sort::Signal)],
-        6 => vec![
+        // Of messages, the positions count words.
+        6 | 14 => [
             (0, 4, Sort::Lock),
             (8, 8, queue_end),
             (16, 8, queue_end),
             (128, 4, Sort::Lock),
             (136, 8, queue_end),
             (144, 8, queue_end),
+            (152, 8, queue_end),
+            (160, 8, queue_end),
+            (168, 8, Sort::Number),
             (256, 4, Sort::Signal),
             (260, 4, Sort::Signal),
             (264, 4, Sort::Number),
-        ],
+            (268, 4, Sort::Signal),
+        ]
+        .into_iter()
+        // A number, and whose lease it is, with two bits above.
+        .chain(leases.flat_map(|at| [(at, 4, Sort::Number), (at + 4, 4, Sort::Owner)]))
+        .collect(),
+        17 => [
+            (0, 4, Sort::Lock),
+            (4, 4, Sort::Number),
+            (8, 8, queue_end),
+            (128, 8, queue_end),
+            (136, 8, queue_end),
+            (256, 4, Sort::Signal),
+            (260, 4, Sort::Signal),
+            (264, 4, Sort::Number),
+        ]
+        .into_iter()
+        .chain(subscriptions.flat_map(|at| [(at, 8, queue_end), (at + 8, 4, Sort::Owner)]))
+        .collect(),
         7 => [
             (0, 4, Sort::Lock),
             (4, 4, Sort::Number),
@@ -213,9 +255,48 @@ fn object(region: &Region, entry: u64) -> Object {
             (4, 4, Sort::Number),
             (8, 4, Sort::Signal),
         ],
+        13 => vec![
+            (0, 8, queue_end),
+            (8, 4, Sort::Owner),
+            (128, 8, queue_end),
+            (136, 4, Sort::Owner),
+            (256, 4, Sort::Signal),
+            (260, 4, Sort::Signal),
+            (264, 8, queue_end),
+            (272, 4, Sort::Number),
+        ],
+        16 => vec![
+            (0, 8, lane),
+            (128, 8, lane),
+            (256, 8, lane),
+            (384, 8, lane),
+            (PIPE_LOCK, 4, Sort::Lock),
+            (516, 4, Sort::Owner),
+            (520, 4, Sort::Owner),
+            (524, 4, Sort::Signal),
+            (528, 4, Sort::Signal),
+            (532, 4, Sort::Signal),
+            (536, 4, Sort::Signal),
+        ],
+        18 => [
+            (0, 4, Sort::Signal),
+            (8, 4, Sort::Version),
+            (12, 4, Sort::Number),
+        ]
+        .into_iter()
+        .chain(blocks.flat_map(|at| [(at, 4, Sort::Version), (at + 4, 4, Sort::Holder)]))
+        .collect(),
         other => panic!("a kind of object that is unknown here: {other}"),
     };
-    let control = [0, 16, 64, 0, 4, 4, 384, 192, 16, 24, 24, 8, 12][kind as usize];
+    let control = match kind {
+        18 => align,
+        kind => {
+            const CONTROLS: [u64; 18] = [
+                0, 16, 64, 0, 4, 4, 384, 192, 16, 24, 24, 8, 12, 384, 384, 384, 640, 384,
+            ];
+            CONTROLS[kind as usize]
+        }
+    };
     // Not all of a long one: its control words would hardly ever be hit.
     let data = (offset + control..offset + size)
         .filter(|at| at % 4 == 0)
@@ -223,8 +304,11 @@ fn object(region: &Region, entry: u64) -> Object {
     let mut places: Vec<Place> = words
         .iter()
         .map(|(at, width, sort)| Place {
-            // A condition variable's wait has to get its mutex back, and a permit's drop the semaphore's lock, without a deadline.
-            spare_the_living: name == WAITED_WITH || kind == 9 || kind == 10,
+            // A condition variable's wait has to get its mutex back, a permit's drop the semaphore's lock, a lease's drop that of the
+            // queue's receivers, and a subscriber the broadcast's, without a deadline. To take a pipe's end waits a second for it.
+            spare_the_living: name == WAITED_WITH
+                || [9, 10, 17].contains(&kind)
+                || [(6, 128), (16, PIPE_LOCK)].contains(&(kind, *at)),
             ..place(offset + at, *width, *sort)
         })
         .collect();
@@ -240,6 +324,9 @@ fn object(region: &Region, entry: u64) -> Object {
         entry_places: self::entry(entry),
     }
 }
+
+/// Of a pipe: held while an end is taken.
+const PIPE_LOCK: u64 = 512;
 
 /// The mutex that condition variables are waited on with.
 pub(crate) const WAITED_WITH: &str = "waited with";

@@ -28,13 +28,14 @@ mod victims;
 mod watch;
 
 use commonhold::{Segment, SegmentOptions};
+use fence::fence_beside_a_hole;
 use ledger::Ledger;
 use std::time::Duration;
 use striker::Striker;
 use support::{Child, Name, Random, listen, tell};
 use victims::victim;
 
-support::roles!(victim, attacker);
+support::roles!(victim, attacker, fence_beside_a_hole);
 
 fn milliseconds() -> u64 {
     match std::env::var("HOSTILE_SECONDS") {
@@ -170,6 +171,13 @@ fn attacker(args: &[String]) {
     }
 }
 
+/// By chance there is such a hole in one process of some thousands.
+#[test]
+fn the_fence_stands_around_the_next_mapping_though_another_hole_would_be_filled_first() {
+    let scene = Scene::new("once");
+    Child::start("fence_beside_a_hole", &[&scene.name]).finish();
+}
+
 macro_rules! attacks {
     ($($primitive:ident),*) => {$(
         mod $primitive {
@@ -187,6 +195,6 @@ macro_rules! attacks {
 }
 
 attacks!(
-    segment, mutex, condvar, value, array, atomics, queue, rwlock, semaphore, barrier, event, once,
-    reentrant
+    segment, mutex, condvar, value, array, atomics, queue, ring, messages, pipe, broadcast, blocks,
+    select, rwlock, semaphore, barrier, event, once, reentrant
 );

@@ -1,16 +1,17 @@
 //! A victim's side: each operation is named, timed, and counted, and may be preceded by a strike.
 
-use crate::layout::{DIRECTORY_LOCK, Sort};
+use crate::layout::{DIRECTORY_LOCK, Object, Sort};
 use crate::ledger::Ledger;
+use crate::region::Region;
 use crate::striker::Striker;
-use crate::support::tell;
+use crate::support::{SHORT_OF_A_NAP, tell};
 use commonhold::{Error, Result};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// What a busy machine may add to a deadline.
-pub(crate) const GRACE: Duration = Duration::from_secs(1);
+/// What a busy machine may add to a deadline: also less than the maker of an object waits.
+pub(crate) const GRACE: Duration = SHORT_OF_A_NAP;
 /// The deadline of most timed calls here: long enough to fall asleep.
 const SOON: Duration = Duration::from_micros(300);
 /// That of one in five hundred: long enough to take part in the watch over deaths.
@@ -162,6 +163,12 @@ impl Watch {
         }
         drop(striker);
         self.calmly(name, AT_ONCE, f)
+    }
+
+    /// What the words of an object say, to one who uses handles of before the attack; `None` where nobody strikes in between.
+    pub(crate) fn look<R>(&self, object: &str, f: impl FnOnce(&Region, &Object) -> R) -> Option<R> {
+        let striker = self.striker.as_ref()?.borrow();
+        Some(f(&striker.region, striker.layout.object(object)))
     }
 
     /// As [`op`](Self::op), of one that makes an object: it waits for another maker for ten seconds, which are not spent here in vain.

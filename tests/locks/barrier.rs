@@ -1,9 +1,10 @@
 //! `Barrier`.
 
 use crate::support::{
-    Child, Forked, Name, eventually, forks_are_noticed, listen, tell, waits_on_a_futex,
+    Child, Forked, LIMIT, Name, eventually, forks_are_noticed, listen, tell, waits_on_a_futex,
+    within_the_limit,
 };
-use crate::{LIMIT, cut_short, is_a_handle, within_the_limit};
+use crate::{cut_short, is_a_handle};
 use commonhold::{Atomics, Barrier, Error, Result, Segment, SegmentOptions};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
@@ -193,7 +194,7 @@ fn more_threads_than_parties_make_up_phases_among_them() {
         // Not all come out even: the last of one thread has nobody to wait with.
         let start = Instant::now();
         while threads.iter().any(|t| !t.is_finished()) {
-            assert!(start.elapsed() < 60 * LIMIT, "stuck");
+            assert!(start.elapsed() < 4 * LIMIT, "stuck");
             if b.waiting() == 1 && threads.iter().filter(|t| !t.is_finished()).count() == 1 {
                 let _ = b.wait();
             }

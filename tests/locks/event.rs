@@ -1,9 +1,10 @@
-use crate::support::{self, Child, Forked, Name, eventually, listen, tell, waits_on_a_futex};
-use crate::{LIMIT, is_a_handle, within_the_limit};
+use crate::is_a_handle;
+use crate::support::{
+    self, Child, Forked, LIMIT, Name, SHORT_OF_A_NAP, eventually, listen, tell, waits_on_a_futex,
+    within_the_limit,
+};
 use commonhold::{Error, Event, Mutex, Segment};
 use std::time::{Duration, Instant};
-
-const LONG: Duration = Duration::from_secs(60);
 
 #[test]
 fn a_manual_event_stays_set_until_it_is_cleared() {
@@ -115,7 +116,7 @@ fn two_processes_throw_a_ball_back_and_forth() {
     let other = Child::start("answer", &[&name]);
     for n in 0..ROUNDS {
         ball.set();
-        back.wait_timeout(LONG)
+        back.wait_timeout(LIMIT)
             .unwrap_or_else(|e| panic!("{n}: {e}"));
     }
     other.finish();
@@ -144,7 +145,7 @@ fn one_set_lets_all_threads_of_all_processes_through() {
     for child in &mut children {
         child.expect("ready");
         // The main thread waits for the others, by a futex too.
-        eventually(LONG, "all sleep", || waits_on_a_futex(child.pid()));
+        eventually(LIMIT, "all sleep", || waits_on_a_futex(child.pid()));
     }
     e.set();
     within_the_limit(|| children.into_iter().for_each(Child::finish));
@@ -162,11 +163,11 @@ fn a_set_that_is_cleared_at_once_lets_all_through_who_wait() {
             .collect();
         for child in &mut children {
             child.expect("ready");
-            eventually(LONG, "all sleep", || waits_on_a_futex(child.pid()));
+            eventually(LIMIT, "all sleep", || waits_on_a_futex(child.pid()));
         }
         e.set();
         e.clear();
-        eventually(LIMIT, "all are through", || {
+        eventually(SHORT_OF_A_NAP, "all are through", || {
             children.iter_mut().all(|c| c.has_ended().is_some())
         });
         children.into_iter().for_each(Child::finish);
@@ -194,7 +195,7 @@ fn a_waiter_killed_when_it_is_let_through_takes_no_turn_but_its_own() {
     let start = || {
         let mut child = Child::start("wait_then_tell", &[&name]);
         child.expect("waits");
-        eventually(LONG, "it sleeps", || waits_on_a_futex(child.pid()));
+        eventually(LIMIT, "it sleeps", || waits_on_a_futex(child.pid()));
         child
     };
     let mut heir = start();
@@ -204,14 +205,14 @@ fn a_waiter_killed_when_it_is_let_through_takes_no_turn_but_its_own() {
         (0..round * 100).for_each(|_| std::hint::spin_loop());
         victim.kill();
         // The set was the victim's, or it is the heir's: it must not lie there.
-        eventually(LIMIT, "somebody takes it", || !e.is_set());
+        eventually(SHORT_OF_A_NAP, "somebody takes it", || !e.is_set());
         e.set();
         heir.expect("through");
         // Two sets: if the victim took none, the heir may have seen them as one or as two.
         e.clear();
         heir.say("again");
         heir.expect("waits");
-        eventually(LONG, "it sleeps", || waits_on_a_futex(heir.pid()));
+        eventually(LIMIT, "it sleeps", || waits_on_a_futex(heir.pid()));
     }
 }
 
@@ -228,6 +229,6 @@ fn a_forked_child_waits_and_sets_in_its_own_name() {
         back.set();
     });
     there.set();
-    back.wait_timeout(LONG).unwrap();
+    back.wait_timeout(LIMIT).unwrap();
     child.finish();
 }

@@ -19,7 +19,6 @@ use rwlock::{
 };
 use semaphore::{hold_permits, lose_permits, take_turns, wait_for_a_permit};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
 support::roles!(
     arrive,
@@ -48,16 +47,6 @@ support::roles!(
     wait_for_a_permit,
 );
 
-/// What a survivor may have to wait at most.
-const LIMIT: Duration = Duration::from_secs(1);
-
-fn within_the_limit<R>(f: impl FnOnce() -> R) -> R {
-    let start = Instant::now();
-    let r = f();
-    assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
-    r
-}
-
 fn is_a_handle<T: Clone + Send + Sync + 'static>(_: &T) {}
 
 /// The death of one who is no member is found by nobody, and with it the wake-up that it did not make.
@@ -84,7 +73,7 @@ fn a_forked_child_that_does_nothing_but_wake_others_is_a_member() {
             // SAFETY: plain system call; the parent kills us.
             unsafe { libc::pause() };
         });
-        support::eventually(10 * LIMIT, "the child woke whoever waits", || {
+        support::eventually(support::LIMIT, "the child woke whoever waits", || {
             done[0].load(Ordering::Acquire) == n
         });
         let is_member = |pid| seg.members().iter().any(|m| m.alive && m.pid == pid);

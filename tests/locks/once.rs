@@ -1,13 +1,12 @@
+use crate::is_a_handle;
 use crate::support::{
-    self, Child, Forked, Name, eventually, tell, wait_to_be_killed, waits_on_a_futex,
+    self, Child, Forked, LIMIT, Name, eventually, tell, wait_to_be_killed, waits_on_a_futex,
+    within_the_limit,
 };
-use crate::{LIMIT, is_a_handle, within_the_limit};
 use commonhold::{Array, Atomics, Error, Once, Segment, Value};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-
-const LONG: Duration = Duration::from_secs(60);
 
 struct Stage {
     once: Once,
@@ -57,9 +56,11 @@ fn what_is_done_is_not_done_again() {
     assert!(s.once.is_completed());
     s.once.call_once(|| s.begin()).unwrap();
     s.once.try_call_once(|| s.begin()).unwrap();
-    s.once.call_once_timeout(LONG, || s.begin()).unwrap();
+    s.once.call_once_timeout(LIMIT, || s.begin()).unwrap();
     s.once.try_call_once_force(|_| s.begin()).unwrap();
-    s.once.call_once_force_timeout(LONG, |_| s.begin()).unwrap();
+    s.once
+        .call_once_force_timeout(LIMIT, |_| s.begin())
+        .unwrap();
     s.once.wait().unwrap();
     s.once.wait_timeout(Duration::ZERO).unwrap();
     assert_eq!(s.begun(), 1);
@@ -141,7 +142,7 @@ fn of_many_threads_and_processes_one_does_it_and_all_see_it() {
         let children: Vec<_> = (0..3)
             .map(|_| Child::start("count_once", &[&name]))
             .collect();
-        s.once.wait_timeout(LONG).unwrap();
+        s.once.wait_timeout(LIMIT).unwrap();
         children.into_iter().for_each(Child::finish);
         assert_eq!(s.begun(), 1);
     }
@@ -198,7 +199,7 @@ fn who_waits_for_one_that_is_killed_does_it_instead() {
         child.expect("calls");
     }
     for child in heirs.iter().chain([&waiter]) {
-        eventually(LONG, "it sleeps", || waits_on_a_futex(child.pid()));
+        eventually(LIMIT, "it sleeps", || waits_on_a_futex(child.pid()));
     }
     runner.kill();
     within_the_limit(|| {
@@ -218,7 +219,7 @@ fn one_who_waits_and_does_nothing_waits_on_over_a_death() {
     waiter.expect("waits");
     let mut runner = Child::start("run_for_ever", &[&name]);
     runner.expect("begun");
-    eventually(LONG, "it sleeps", || waits_on_a_futex(waiter.pid()));
+    eventually(LIMIT, "it sleeps", || waits_on_a_futex(waiter.pid()));
     runner.kill();
     // One who only ever tries meets the death, too.
     assert!(matches!(
@@ -249,7 +250,7 @@ fn what_a_closure_forks_leaves_it_to_the_parent() {
         child = unsafe { libc::fork() };
         assert!(child >= 0);
         if child != 0 {
-            let limit = Instant::now() + LONG;
+            let limit = Instant::now() + LIMIT;
             // Until the child has left the closure.
             while s.told.get().unwrap() == 0 {
                 assert!(Instant::now() < limit, "the child does not come");

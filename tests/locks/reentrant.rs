@@ -1,7 +1,8 @@
+use crate::is_a_handle;
 use crate::support::{
-    self, Child, Forked, Name, eventually, tell, wait_to_be_killed, waits_on_a_futex,
+    self, Child, Forked, LIMIT, Name, eventually, tell, wait_to_be_killed, waits_on_a_futex,
+    within_the_limit,
 };
-use crate::{LIMIT, is_a_handle, within_the_limit};
 use commonhold::{Atomics, Error, ReentrantMutex, Segment};
 use std::os::fd::AsFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -239,11 +240,11 @@ fn guards_that_a_forked_child_inherits_are_inert() {
         told[0].store(1, Ordering::Release);
         drop(m.lock().unwrap());
     });
-    eventually(LIMIT * 10, "the child let go of what it inherited", || {
+    eventually(LIMIT, "the child let go of what it inherited", || {
         told[0].load(Ordering::Acquire) == 1
     });
     assert!(!is_free(&m));
-    eventually(LIMIT * 10, "it sleeps", || waits_on_a_futex(child.0 as u32));
+    eventually(LIMIT, "it sleeps", || waits_on_a_futex(child.0 as u32));
     let (outer, inner) = inherited.expect("the parent's copies");
     drop(outer);
     assert!(!is_free(&m));

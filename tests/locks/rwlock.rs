@@ -1,9 +1,10 @@
 //! `RwLock`.
 
+use crate::is_a_handle;
 use crate::support::{
-    self, Child, Forked, Name, eventually, listen, tell, wait_to_be_killed, waits_on_a_futex,
+    self, Child, Forked, LIMIT, Name, eventually, listen, tell, wait_to_be_killed,
+    waits_on_a_futex, within_the_limit,
 };
-use crate::{LIMIT, is_a_handle, within_the_limit};
 use commonhold::{Error, RwLock, RwLockWriteGuard, Segment};
 use std::time::{Duration, Instant};
 
@@ -167,11 +168,11 @@ fn readers_and_writers_in_threads_and_processes_see_whole_values_and_lose_none()
             s.spawn(|| {
                 for i in 0..20_000 {
                     if i % 4 == 0 {
-                        let mut guard = stage.pair.write_timeout(20 * LIMIT).unwrap();
+                        let mut guard = stage.pair.write_timeout(LIMIT).unwrap();
                         guard[0] += 1;
                         guard[1] += 1;
                     } else {
-                        let guard = stage.pair.read_timeout(20 * LIMIT).unwrap();
+                        let guard = stage.pair.read_timeout(LIMIT).unwrap();
                         assert_eq!(guard[0], guard[1], "torn");
                     }
                 }

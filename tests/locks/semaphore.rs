@@ -1,11 +1,12 @@
 //! `Semaphore`.
 
 use crate::support::{
-    Child, Forked, Name, eventually, forks_are_noticed, listen, tell, waits_on_a_futex,
+    Child, Forked, LIMIT, Name, eventually, forks_are_noticed, listen, tell, two_have_one_each,
+    waits_on_a_futex, within_the_limit,
 };
-use crate::{LIMIT, cut_short, is_a_handle, within_the_limit};
+use crate::{cut_short, is_a_handle};
 use commonhold::{Atomics, Error, Result, Segment, SegmentOptions, Semaphore};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 fn segment(name: &str) -> Segment {
@@ -206,25 +207,7 @@ fn permits_of_a_killed_holder_come_back_however_short_each_wait_is() {
     let s = Semaphore::create(&seg, "s", 2).unwrap();
     let mut holder = Child::start("hold_permits", &[&name, "1"]);
     holder.expect("ready");
-    holder.kill();
-    // The other permit goes to and fro between two threads, so that there is always one who waits, and never for long.
-    let (inside, met) = (AtomicU64::new(0), AtomicBool::new(false));
-    let start = Instant::now();
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
-                while !met.load(SeqCst) && start.elapsed() < LIMIT {
-                    let permit = s.acquire().unwrap();
-                    met.fetch_or(inside.fetch_add(1, SeqCst) == 1, SeqCst);
-                    // Its work.
-                    std::thread::sleep(Duration::from_millis(1));
-                    inside.fetch_sub(1, SeqCst);
-                    drop(permit);
-                }
-            });
-        }
-    });
-    assert!(met.load(SeqCst), "the dead one's permit did not come back");
+    assert!(two_have_one_each(holder, || s.acquire().unwrap()));
     assert_eq!(s.available(), 2);
 }
 

@@ -2,9 +2,10 @@
 
 use crate::handover::ROOM;
 use crate::ledger::{Figure, MASTER, Op, STREAM, STREAMS};
-use crate::mail::{BATCH, read};
-use crate::stage::Stage;
-use crate::times::LIMIT;
+use crate::letters;
+use crate::mail::{BATCH, item, read};
+use crate::stage::{RING, Stage};
+use crate::times::PATIENCE;
 use crate::visit::{OBJECTS, object};
 use crate::worker::Worker;
 use commonhold::{Error, Value};
@@ -49,7 +50,11 @@ impl Stage {
         let bell = self.bell.get().unwrap();
         bell.iter().for_each(|&n| self.balance(Op::Ring, n));
         self.settle_permits();
+        self.settle_talks();
+        self.settle_news();
+        self.settle_frames();
         self.settle_objects();
+        self.settle_jobs();
         self.settle_mail()
     }
 
@@ -70,14 +75,23 @@ impl Stage {
     fn settle_mail(&self) -> (u64, u64) {
         let mut rest = Vec::new();
         loop {
-            match self.queue.recv_many_timeout(&mut rest, 100, LIMIT / 100) {
+            match self.queue.recv_many_timeout(&mut rest, 100, PATIENCE / 100) {
                 Ok(_) => {}
                 Err(Error::Timeout) => break,
                 Err(e) => panic!("{e}"),
             }
         }
+        // All who held the ends are dead.
+        let mut consumer = self.ring.consumer().unwrap();
+        while consumer.try_recv_many(&mut rest, 100).is_ok() {}
+        let mut producer = self.ring.producer().unwrap();
+        (0..RING).for_each(|n| producer.try_send(item(0, n)).unwrap());
+        (0..RING).for_each(|n| assert_eq!(consumer.recv().unwrap(), item(0, n)));
         for got in &rest {
             let (stream, n) = read(got);
+            self.ledger.arrive(stream, n);
+        }
+        while let Some((stream, n)) = letters::take(&self.letters, PATIENCE / 100).unwrap() {
             self.ledger.arrive(stream, n);
         }
         let mut missing = 0;

@@ -2,7 +2,7 @@
 
 use crate::ledger::{Figure, Op};
 use crate::stage::Stage;
-use crate::times::LIMIT;
+use crate::times::PATIENCE;
 use crate::worker::Worker;
 use commonhold::{Error, Result};
 use std::sync::atomic::Ordering::SeqCst;
@@ -17,10 +17,10 @@ impl Worker<'_> {
             loop {
                 let got = match w.random.below(3) {
                     0 => stage.bell.wait_until(ours),
-                    1 => stage.bell.wait_until_timeout(LIMIT / 10, ours),
+                    1 => stage.bell.wait_until_timeout(PATIENCE / 10, ours),
                     // Who rang may have died before it said so; then the time passes, and the bell is looked at.
                     _ => {
-                        let said = stage.rung[side as usize].wait_timeout(LIMIT / 10);
+                        let said = stage.rung[side as usize].wait_timeout(PATIENCE / 10);
                         assert!(matches!(said, Ok(()) | Err(Error::Timeout)), "{said:?}");
                         stage.bell.wait_until_timeout(Duration::ZERO, ours)
                     }
@@ -66,7 +66,7 @@ impl Worker<'_> {
                 1 => stage.value.wait_until(|v| v[0] >= later),
                 _ => stage
                     .value
-                    .wait_until_timeout(LIMIT / 10, |v| v[0] >= later),
+                    .wait_until_timeout(PATIENCE / 10, |v| v[0] >= later),
             };
             let value = match got {
                 // All who change it may have been dead or stopped.

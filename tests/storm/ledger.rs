@@ -26,10 +26,16 @@ pub enum Op {
     Once,
     Permit,
     Pass,
+    Talk,
+    Publish,
+    Subscribe,
+    Film,
+    Show,
+    Lease,
 }
 
 impl Op {
-    pub const ALL: [Op; 17] = [
+    pub const ALL: [Op; 23] = [
         Op::Nothing,
         Op::Mutex,
         Op::Array,
@@ -47,11 +53,17 @@ impl Op {
         Op::Once,
         Op::Permit,
         Op::Pass,
+        Op::Talk,
+        Op::Publish,
+        Op::Subscribe,
+        Op::Film,
+        Op::Show,
+        Op::Lease,
     ];
 }
 
 /// Workers that have something to do.
-pub const ACTORS: usize = 16;
+pub const ACTORS: usize = 22;
 /// All of them; the master is one more, when it settles the books.
 pub const WORKERS: usize = 2 * ACTORS;
 pub const MASTER: usize = WORKERS;
@@ -89,6 +101,8 @@ pub enum Figure {
     Attaches,
     /// Not 0: all rest between operations, so long that others' waits become long ones.
     Slow,
+    /// Streams that publishers began.
+    Editions,
     /// The greatest value that anybody saw.
     Seen,
 }

@@ -1,6 +1,6 @@
 //! Kills at random moments, with a ledger that proves that nothing committed was lost and nothing delivered twice.
 //!
-//! Sixteen workers, and sixteen that sleep, share one segment that holds every primitive. A master kills them, alone and several at a stroke, at
+//! Twenty workers, and twenty that sleep, share one segment that holds every primitive. A master kills them, alone and several at a stroke, at
 //! moments that it draws, or orders them to die, to stop, to fork or to `exec` at a point where a change is half-done.
 //! Who mends what a dead one left dies over it every now and then. After some hundred kills all are killed, the books of the segment
 //! are balanced, and the next act begins with a segment of its own, so the ledger stays small however long the storm lasts.
@@ -16,15 +16,20 @@ mod support;
 
 mod books;
 mod doorbell;
+mod frames;
 mod handover;
+mod jobs;
 mod ledger;
+mod letters;
 mod locks;
 mod mail;
 mod makers;
 mod master;
+mod news;
 mod permits;
 mod report;
 mod stage;
+mod talk;
 mod times;
 mod twice;
 mod visit;

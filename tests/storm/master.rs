@@ -3,7 +3,7 @@
 use crate::ledger::{ACTORS, CHILD, Figure, Ledger, Order, STREAMS, THREADS, WORKERS};
 use crate::report::Report;
 use crate::stage::Stage;
-use crate::support::{Forked, Random, eventually};
+use crate::support::{self, Forked, Random, eventually};
 use crate::times::{LIMIT, now};
 use crate::worker::{Part, exec, part, run};
 use std::sync::atomic::Ordering::SeqCst;
@@ -16,7 +16,7 @@ const STANDSTILL: u64 = 100_000;
 /// If a process took no longer than this to end, or to begin, it is no pause: others have to bear it.
 const QUICK: u64 = 20_000;
 /// A new program may take longer to begin than an operation: the machine is busy.
-const TO_START: Duration = Duration::from_secs(20);
+const TO_START: Duration = support::LIMIT;
 
 /// For so long, in microseconds, every other worker is spared; then these are, and those not.
 const SPARED: u64 = 2_500_000;
@@ -123,7 +123,8 @@ impl<'a> Master<'a> {
             .filter(|&since| now().saturating_sub(since) > QUICK)
     }
 
-    /// Some must live for longer than anything may take, while others die around them.
+    /// Some live for longer than anything takes, while others die around them. Who is stuck is found in the next calm at the latest, which waits
+    /// for it.
     fn spare_some(&self) {
         let turn = (now() / SPARED) as usize % 2;
         for worker in 0..WORKERS {
@@ -300,7 +301,7 @@ impl<'a> Master<'a> {
         }
     }
 
-    /// Each operation that is under way began less than a second ago.
+    /// No operation that is under way has taken too long.
     fn see_that_nobody_is_stuck(&mut self) {
         if now() - self.looked > STANDSTILL {
             self.report.standstills += 1;
@@ -333,13 +334,13 @@ impl<'a> Master<'a> {
 
     /// Kills all that are left, and balances the books.
     ///
-    /// No operation that was completed took a second.
+    /// No operation that was completed took too long.
     pub fn end(mut self) -> Report {
         self.calm();
         let all: Vec<usize> = (0..WORKERS).collect();
         self.kill(&all);
         // Their children die with them.
-        eventually(Duration::from_secs(10), "nobody but us is left", || {
+        eventually(support::LIMIT, "nobody but us is left", || {
             self.stage.seg.members().iter().all(|m| m.is_me || !m.alive)
         });
         let longest = self.stage.ledger.longest();

@@ -2,7 +2,7 @@
 
 use crate::ledger::{Op, Token};
 use crate::stage::Stage;
-use crate::times::LIMIT;
+use crate::times::{LIMIT, PATIENCE};
 use crate::worker::Worker;
 use commonhold::Error;
 use std::sync::atomic::Ordering::SeqCst;
@@ -76,7 +76,7 @@ impl Worker<'_> {
     pub fn pass(&mut self) {
         let stage: &Stage = self.stage;
         self.operation(Op::Pass, 1, |w| {
-            let time = LIMIT / 10 + Duration::from_millis(w.random.below(30));
+            let time = PATIENCE / 10 + Duration::from_millis(w.random.below(30));
             match stage.gate.wait_timeout(time) {
                 Ok(passed) => {
                     let role = usize::from(passed.is_leader());

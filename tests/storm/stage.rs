@@ -1,13 +1,17 @@
 //! The stage: one segment with every primitive in it.
 
+use crate::frames::{BLOCK_BYTES, BLOCKS, IN_TRANSIT, NOTES};
+use crate::jobs::{JOBS, PLACES};
 use crate::ledger::Ledger;
+use crate::letters::BYTES;
 use crate::permits::{PARTIES, SEATS};
+use crate::talk::PIPE;
 use crate::twice::TWICE;
 use commonhold::{
-    Array, Atomics, Barrier, Condvar, Event, Mutex, Once, Queue, ReentrantMutex, Result, RwLock,
-    Segment, Semaphore, Value,
+    Array, Atomics, Barrier, BlockHandle, BlockPool, Broadcast, Condvar, Event, Messages, Mutex,
+    Once, Pipe, Queue, ReentrantMutex, Result, Ring, RwLock, Segment, Semaphore, Value,
 };
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU8, AtomicU64};
 
 /// What a lock protects: its holder's name, some counters, and as many copies of them, changed later.
 pub const TALLY: usize = 3;
@@ -18,6 +22,7 @@ pub type Wide = [u64; 48];
 /// Its first word names the stream, its second the item, and the others follow from them.
 pub type Item = [u64; 6];
 pub const CAPACITY: usize = 13;
+pub const RING: usize = 7;
 /// Things that are done once.
 pub const FIRSTS: usize = 8;
 
@@ -47,6 +52,15 @@ pub struct Stage {
     /// Whether anybody saw it done.
     pub seen_done: Atomics<AtomicU64>,
     pub queue: Queue<Item>,
+    pub ring: Ring<Item>,
+    pub letters: Messages,
+    pub news: Broadcast<Item>,
+    /// Leased, one at a time.
+    pub jobs: Queue<u64>,
+    /// How many were begun to be sent, and which were sent and done, by the workers' own word.
+    pub jobs_begun: Atomics<AtomicU64>,
+    pub job_sent: Atomics<AtomicU8>,
+    pub job_done: Atomics<AtomicU8>,
     pub permits: Semaphore,
     /// Who sits in each.
     pub seats: Atomics<AtomicU64>,
@@ -55,12 +69,21 @@ pub struct Stage {
     pub gate: Barrier,
     /// How many times somebody passed the gate, following and leading.
     pub passed: Atomics<AtomicU64>,
+    pub pipe: Pipe,
+    /// Who holds its ends.
+    pub speakers: Atomics<AtomicU64>,
+    pub frames: BlockPool,
+    pub to_show: Queue<BlockHandle>,
+    /// How many frames were sent, and shown; and the number of the next.
+    pub filmed: Atomics<AtomicU64>,
+    /// A bit for each frame that was shown.
+    pub shown: Atomics<AtomicU64>,
     pub seg: Segment,
 }
 
 impl Stage {
     pub fn create(name: &str) -> Result<Stage> {
-        let seg = Segment::create(name, Ledger::BYTES + (1 << 17))?;
+        let seg = Segment::create(name, Ledger::BYTES + (1 << 18))?;
         Ok(Stage {
             ledger: Ledger::create(&seg)?,
             mutex: Mutex::create(&seg, "mutex", [0; TALLY])?,
@@ -83,11 +106,24 @@ impl Stage {
             begun: Atomics::create(&seg, "begun", FIRSTS)?,
             seen_done: Atomics::create(&seg, "seen done", FIRSTS)?,
             queue: Queue::create(&seg, "queue", CAPACITY)?,
+            ring: Ring::create(&seg, "ring", RING)?,
+            letters: Messages::create(&seg, "letters", BYTES)?,
+            news: Broadcast::create(&seg, "news", CAPACITY)?,
+            jobs: Queue::create(&seg, "jobs", PLACES)?,
+            jobs_begun: Atomics::create(&seg, "jobs begun", 1)?,
+            job_sent: Atomics::create(&seg, "job sent", JOBS)?,
+            job_done: Atomics::create(&seg, "job done", JOBS)?,
             permits: Semaphore::create(&seg, "permits", SEATS)?,
             seats: Atomics::create(&seg, "seats", SEATS)?,
             sat: Atomics::create(&seg, "sat", 1)?,
             gate: Barrier::create(&seg, "gate", PARTIES)?,
             passed: Atomics::create(&seg, "passed", 2)?,
+            pipe: Pipe::create(&seg, "pipe", PIPE)?,
+            speakers: Atomics::create(&seg, "speakers", 2)?,
+            frames: BlockPool::create(&seg, "frames", BLOCKS, BLOCK_BYTES)?,
+            to_show: Queue::create(&seg, "to show", IN_TRANSIT)?,
+            filmed: Atomics::create(&seg, "filmed", 3)?,
+            shown: Atomics::create(&seg, "shown", NOTES)?,
             seg,
         })
     }
@@ -113,11 +149,24 @@ impl Stage {
             begun: Atomics::open(&seg, "begun")?,
             seen_done: Atomics::open(&seg, "seen done")?,
             queue: Queue::open(&seg, "queue")?,
+            ring: Ring::open(&seg, "ring")?,
+            letters: Messages::open(&seg, "letters")?,
+            news: Broadcast::open(&seg, "news")?,
+            jobs: Queue::open(&seg, "jobs")?,
+            jobs_begun: Atomics::open(&seg, "jobs begun")?,
+            job_sent: Atomics::open(&seg, "job sent")?,
+            job_done: Atomics::open(&seg, "job done")?,
             permits: Semaphore::open(&seg, "permits")?,
             seats: Atomics::open(&seg, "seats")?,
             sat: Atomics::open(&seg, "sat")?,
             gate: Barrier::open(&seg, "gate")?,
             passed: Atomics::open(&seg, "passed")?,
+            pipe: Pipe::open(&seg, "pipe")?,
+            speakers: Atomics::open(&seg, "speakers")?,
+            frames: BlockPool::open(&seg, "frames")?,
+            to_show: Queue::open(&seg, "to show")?,
+            filmed: Atomics::open(&seg, "filmed")?,
+            shown: Atomics::open(&seg, "shown")?,
             seg,
         })
     }

@@ -2,14 +2,17 @@
 //! want), or in which the kernel took long to end one that was killed (it
 //! vouches for it until then), or took long to begin, or in which the machine did not run us.
 
+use crate::support::SHORT_OF_A_NAP;
 use commonhold::{Atomics, Result, Segment};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::time::Duration;
 
 /// What an operation of a survivor may take at most: deaths cost it some 50 ms, and 400 ms more when the sweeper and its
-/// deputy die at one stroke (docs/crashes.md).
-pub const LIMIT: Duration = Duration::from_secs(1);
+/// deputy die at one stroke (docs/crashes.md). The rest is left to a machine that is slow.
+pub const LIMIT: Duration = SHORT_OF_A_NAP;
+/// What an operation gives itself at most.
+pub const PATIENCE: Duration = Duration::from_secs(1);
 /// Operations shorter than this are not looked up in the book of pauses.
 const SHORT: u64 = 20_000;
 const PAUSES: usize = 4096;

@@ -13,12 +13,16 @@ use std::time::Duration;
 pub enum Part {
     Sends,
     Receives,
+    Writes,
+    Reads,
     Locks,
     Makes,
     Takes,
     RingsEven,
     RingsOdd,
     Watches,
+    Publishes,
+    Subscribes,
     Visits,
     /// Sleeps. There are more of these than roles in the watch over deaths, so an actor that sleeps has none for the most part,
     /// and nothing but a wake-up, or a death, ends its sleep within seconds.
@@ -30,6 +34,8 @@ const CAST: [Part; ACTORS] = [
     Part::Sends,
     Part::Receives,
     Part::Receives,
+    Part::Writes,
+    Part::Reads,
     Part::Locks,
     Part::Locks,
     Part::Makes,
@@ -41,6 +47,10 @@ const CAST: [Part; ACTORS] = [
     Part::RingsOdd,
     Part::RingsOdd,
     Part::Watches,
+    Part::Publishes,
+    Part::Publishes,
+    Part::Subscribes,
+    Part::Subscribes,
     Part::Visits,
 ];
 
@@ -142,13 +152,18 @@ impl<'a> Worker<'a> {
         match part(self.worker) {
             Part::Sends => self.send_for_ever(),
             Part::Receives => self.receive_for_ever(),
+            Part::Writes => self.write_for_ever(),
+            Part::Reads => self.read_for_ever(),
             Part::Locks => loop {
                 self.lock_step();
                 self.lock_twice();
                 if self.random.below(8) == 0 {
                     self.do_once();
                 }
+                self.do_a_job();
                 self.sit();
+                self.film();
+                self.show();
             },
             Part::Makes => loop {
                 self.make();
@@ -157,6 +172,7 @@ impl<'a> Worker<'a> {
             Part::Takes => loop {
                 self.take();
                 self.pass();
+                self.talk();
             },
             Part::RingsEven => loop {
                 self.ring(0);
@@ -165,9 +181,13 @@ impl<'a> Worker<'a> {
                 self.ring(1);
             },
             Part::Watches => self.watch_for_ever(),
+            Part::Publishes => self.publish_for_ever(),
+            Part::Subscribes => self.subscribe_for_ever(),
             Part::Visits => loop {
                 self.visit();
                 self.sit();
+                self.talk();
+                self.show();
             },
             Part::Sleeps if self.worker % 2 == 0 => {
                 let never = self.stage.never.wait();
@@ -253,6 +273,8 @@ impl<'a> Worker<'a> {
             if unsafe { libc::getppid() } == parent {
                 child.lock_step();
                 child.sit();
+                child.film();
+                child.show();
                 child.look();
                 child.lock_twice();
                 child.lock_step();

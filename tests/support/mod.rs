@@ -8,23 +8,39 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 const ROLE: &str = "COMMONHOLD_TEST_ROLE";
 const ARGS: &str = "COMMONHOLD_TEST_ARGS";
 const SEPARATOR: char = '\u{1f}';
 
+/// Who is not done by then waits for ever. The machine may be slow, and stand still for seconds: no test is about that.
+pub const LIMIT: Duration = Duration::from_secs(30);
+
+/// What one must take less than who is woken, or asks after the dead, in time. One who is forgotten finds out by itself: if enough others watch over deaths
+/// after 8 s at the earliest (`OTHERS` in `sweep.rs`), and as a future after 10 s.
+pub const SHORT_OF_A_NAP: Duration = Duration::from_secs(6);
+
+/// Runs what nobody must be forgotten over.
+#[track_caller]
+pub fn within_the_limit<R>(f: impl FnOnce() -> R) -> R {
+    let start = Instant::now();
+    let r = f();
+    assert!(start.elapsed() < SHORT_OF_A_NAP, "{:?}", start.elapsed());
+    r
+}
+
 /// Names the functions that children of this test binary can run, each `fn(&[String])`.
 ///
 /// It defines the test by which a child enters; started by anybody else, that test returns at once.
 macro_rules! roles {
-    ($($role:ident),* $(,)?) => {
+    ($($(#[$when:meta])* $role:ident),* $(,)?) => {
         #[test]
         fn child_process_entry() {
             let Some((role, args)) = support::role() else { return };
             match &*role {
-                $(stringify!($role) => $role(&args),)*
+                $($(#[$when])* stringify!($role) => $role(&args),)*
                 other => panic!("no role {other}"),
             }
             std::process::exit(0);
@@ -256,6 +272,62 @@ impl Drop for Name {
     }
 }
 
+/// The most items that one call of `send`, whose time is up when it begins, sends to one who takes item after item.
+pub fn most_sent_late(mut take: impl FnMut() + Send, mut send: impl FnMut() -> usize) -> usize {
+    let over = AtomicBool::new(false);
+    std::thread::scope(|s| {
+        s.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                take();
+                (0..100).for_each(|_| std::hint::spin_loop());
+            }
+        });
+        // Long enough for the two to run at once for a while, also on a busy machine.
+        let start = Instant::now();
+        let mut most = 0;
+        while start.elapsed() < Duration::from_millis(250) {
+            most = most.max(send());
+        }
+        over.store(true, Ordering::Relaxed);
+        most
+    })
+}
+
+/// From here on the kernel refuses that system call to this thread (and to those it starts) with that error. `false`: it can't be told to, as
+/// in qemu's user mode.
+#[must_use]
+pub fn forbid(call: libc::c_long, errno: i32) -> bool {
+    let rule = |code: u32, jt, jf, k| libc::sock_filter {
+        code: code as u16,
+        jt,
+        jf,
+        k,
+    };
+    let error = libc::SECCOMP_RET_ERRNO | errno as u32;
+    let mut rules = [
+        // The number of the call is the first word.
+        rule(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        rule(
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            0,
+            1,
+            call as u32,
+        ),
+        rule(libc::BPF_RET | libc::BPF_K, 0, 0, error),
+        rule(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog {
+        len: rules.len() as u16,
+        filter: rules.as_mut_ptr(),
+    };
+    let filter = libc::SECCOMP_MODE_FILTER;
+    // SAFETY: plain system calls; the program is four rules that end.
+    unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::prctl(libc::PR_SET_SECCOMP, filter, &raw const program) == 0
+    }
+}
+
 /// Whether each thread of the process sleeps in the kernel, waiting for a word in memory to change.
 pub fn waits_on_a_futex(pid: u32) -> bool {
     waits_in(pid, &[libc::SYS_futex, libc::SYS_futex_waitv])
@@ -264,11 +336,93 @@ pub fn waits_on_a_futex(pid: u32) -> bool {
 /// Whether each thread of the process is in one of these system calls.
 pub fn waits_in(pid: u32, calls: &[libc::c_long]) -> bool {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
-    tasks.flatten().all(|task| {
-        let now = std::fs::read_to_string(task.path().join("syscall")).unwrap_or_default();
-        let number = now.split(' ').next().and_then(|n| n.parse().ok());
-        number.is_some_and(|n| calls.contains(&n))
+    tasks.flatten().all(|task| is_in(&task.path(), calls))
+}
+
+/// Whether the thread that has this directory in /proc is in one of these system calls.
+fn is_in(task: &Path, calls: &[libc::c_long]) -> bool {
+    let now = std::fs::read_to_string(task.join("syscall")).unwrap_or_default();
+    let number = now.split(' ').next().and_then(|n| n.parse().ok());
+    number.is_some_and(|n| calls.contains(&n))
+}
+
+/// Which thread this is, for others to see that it [sleeps].
+pub fn this_thread() -> libc::c_long {
+    // SAFETY: plain system call.
+    unsafe { libc::syscall(libc::SYS_gettid) }
+}
+
+/// Whether the thread of this process sleeps on a futex, or on many. One that was woken does not, also while it has no processor yet.
+pub fn sleeps(thread: libc::c_long) -> bool {
+    is_in(
+        Path::new(&format!("/proc/self/task/{thread}")),
+        &[libc::SYS_futex, libc::SYS_futex_waitv],
+    )
+}
+
+/// Runs the two sides of something that goes to and fro, the other of which counts its rounds, and counts the times when both were found
+/// asleep: then it lay there, and a wake-up was lost. How slow they are makes no difference.
+pub fn lost_wake_ups(one: impl FnOnce() + Send, other: impl FnOnce(&AtomicU32) + Send) -> u32 {
+    let rounds = AtomicU32::new(0);
+    let (tell, told) = std::sync::mpsc::channel();
+    let tell_too = tell.clone();
+    std::thread::scope(|s| {
+        let one = s.spawn(move || {
+            tell.send(this_thread()).unwrap();
+            one();
+        });
+        let other = s.spawn(|| {
+            tell_too.send(this_thread()).unwrap();
+            other(&rounds);
+        });
+        let [a, b] = [(); 2].map(|()| told.recv().unwrap());
+        // The first one again: it was not woken meanwhile.
+        let asleep =
+            || (sleeps(a) && sleeps(b) && sleeps(a)).then(|| rounds.load(Ordering::SeqCst));
+        let (mut lost, mut last) = (0, None);
+        while !one.is_finished() && !other.is_finished() {
+            // Longer than the naps that are there to make up for a wake-up.
+            std::thread::park_timeout(Duration::from_millis(5));
+            let now = asleep();
+            lost += u32::from(now.is_some() && now == last);
+            last = now;
+        }
+        lost
     })
+}
+
+/// Two threads take and leave what there is one of, each once the other sleeps: there is always one who waits, and never for long. Meanwhile the
+/// holder of another one is killed. Whether both had one at last.
+pub fn two_have_one_each<T>(holder: Child, take: impl Fn() -> T + Sync) -> bool {
+    let threads = [(); 2].map(|()| AtomicIsize::new(0));
+    let (turns, taken) = (AtomicU32::new(0), AtomicU32::new(0));
+    let met = AtomicBool::new(false);
+    let start = Instant::now();
+    let is_over = || met.load(Ordering::SeqCst) || start.elapsed() > LIMIT;
+    std::thread::scope(|s| {
+        for [mine, other] in [[0, 1], [1, 0]].map(|i| i.map(|i| &threads[i])) {
+            let (turns, taken, met, is_over, take) = (&turns, &taken, &met, &is_over, &take);
+            s.spawn(move || {
+                mine.store(this_thread() as isize, Ordering::SeqCst);
+                while !is_over() {
+                    let one = take();
+                    met.fetch_or(taken.fetch_add(1, Ordering::SeqCst) == 1, Ordering::SeqCst);
+                    while !is_over() && !sleeps(other.load(Ordering::SeqCst) as libc::c_long) {
+                        std::thread::yield_now();
+                    }
+                    taken.fetch_sub(1, Ordering::SeqCst);
+                    turns.fetch_add(1, Ordering::SeqCst);
+                    drop(one);
+                }
+            });
+        }
+        // They have asked after the holder, and it lived.
+        eventually(LIMIT, "they take turns", || {
+            turns.load(Ordering::SeqCst) > 10
+        });
+        holder.kill();
+    });
+    met.into_inner()
 }
 
 /// Waits until `it_is`, by looking again and again; fails after `limit`.

@@ -91,7 +91,7 @@ const SLOT_BYTES: u64 = 64;
 pub const ENTRIES_AT: u64 = SLOTS_AT + MEMBERS * SLOT_BYTES;
 pub const ENTRY_BYTES: u64 = 256;
 /// Offset and width of each field of the geometry.
-const GEOMETRY: [(u64, usize); 16] = [
+const GEOMETRY: [(u64, usize); 17] = [
     (0, 8),
     (8, 4),
     (12, 4),
@@ -107,6 +107,7 @@ const GEOMETRY: [(u64, usize); 16] = [
     (64, 8),
     (72, 8),
     (80, 8),
+    (96, 8),
     (120, 8),
 ];
 /// The words of the header that members change.
@@ -221,7 +222,14 @@ impl Patch<'_> {
                     6 => (384, each.checked_next_multiple_of(8).unwrap_or(0)),
                     _ => (0, 0),
                 };
-                let size = len.get().wrapping_mul(each).wrapping_add(head);
+                let mut size = len.get().wrapping_mul(each).wrapping_add(head);
+                if file.read_u32(at + KIND) == 6 {
+                    let words = len.get().wrapping_mul(8);
+                    size = size
+                        .checked_next_multiple_of(64)
+                        .unwrap_or(0)
+                        .wrapping_add(words);
+                }
                 file.write(at + LEN, &len.get().to_ne_bytes());
                 file.write(at + SIZE, &size.to_ne_bytes());
             }

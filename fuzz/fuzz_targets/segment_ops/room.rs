@@ -28,6 +28,8 @@ pub struct Plan {
     /// Where its items begin.
     head: u64,
     each: u64,
+    /// Behind them, from the next line on: so many bytes for each.
+    words: u64,
     align: u64,
 }
 
@@ -47,13 +49,17 @@ impl Plan {
         Plan {
             head: u64::next_multiple_of(head, align),
             each,
+            words: if spec.kind == Kind::Queue { 8 } else { 0 },
             align: align.max(LINE),
         }
     }
 
     /// Bytes of an object of so many items; `None`: more than can be counted.
     pub fn size(&self, len: u64) -> Option<u64> {
-        let size = u128::from(self.each) * u128::from(len) + u128::from(self.head);
+        let mut size = u128::from(self.each) * u128::from(len) + u128::from(self.head);
+        if self.words != 0 {
+            size = size.next_multiple_of(64) + u128::from(self.words) * u128::from(len);
+        }
         u64::try_from(size).ok().filter(|&n| n <= i64::MAX as u64)
     }
 
@@ -67,6 +73,14 @@ impl Plan {
         let rest = capacity
             .saturating_sub(self.place(taken))
             .saturating_sub(self.head);
-        rest.checked_div(self.each).unwrap_or(1)
+        let most = rest.checked_div(self.each + self.words).unwrap_or(1);
+        // What lies between the items and their words may cost a few.
+        (0..=most)
+            .rev()
+            .find(|&len| {
+                self.size(len)
+                    .is_some_and(|size| size <= self.head.saturating_add(rest))
+            })
+            .unwrap_or(0)
     }
 }

@@ -99,7 +99,7 @@ fn phase_after_phase_in_step() {
 }
 
 #[test]
-fn a_party_that_dies_after_it_arrived_strands_nobody() {
+fn a_party_that_dies_leaves_a_barrier_that_is_released_or_broken() {
     explore(&[1], 3, |fate: Fate| {
         let g = Gate::of(2);
         let other = {

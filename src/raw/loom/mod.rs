@@ -2,13 +2,21 @@
 //! any one of its atomic accesses. The points of death are counted by running, so a new access is a new point.
 
 mod barrier;
+mod blocks;
+mod board;
+mod broadcast;
 mod condvar;
 mod event;
+mod frames;
+mod leases;
 mod mutex;
 mod once;
+mod pipe;
 mod queue;
 mod reentrant;
+mod ring;
 mod rwlock;
+mod select;
 mod semaphore;
 mod versioned;
 
@@ -99,6 +107,14 @@ fn explore_under(
     }
 }
 
+/// One preemption fewer if `COMMONHOLD_LOOM_SHALLOW` says so: for the longest models in a short run, see `.ci/loom`.
+fn depth(preemptions: usize) -> usize {
+    match std::env::var_os("COMMONHOLD_LOOM_SHALLOW") {
+        Some(_) => preemptions.saturating_sub(1).max(1),
+        None => preemptions,
+    }
+}
+
 /// Whether anybody died in any execution.
 fn check(sleep: Sleep, preemptions: usize, fate: Fate, run: fn(Fate)) -> bool {
     // Models share the machine's switches, and the test runner has several threads.
@@ -106,7 +122,7 @@ fn check(sleep: Sleep, preemptions: usize, fate: Fate, run: fn(Fate)) -> bool {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(|e| e.into_inner());
     model::begin(sleep);
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
+    builder.preemption_bound = Some(depth(preemptions));
     builder.max_branches = 20_000;
     builder.check(move || run(fate));
     model::somebody_died()

@@ -1,10 +1,12 @@
 //! The mutex: at most one holder, nobody forgotten, the dead found, doubt kept until somebody mends it.
 
-use super::{Fate, call, call_until, explore};
+use super::{Fate, call, call_until, explore, id};
 use crate::error::{Error, Result};
-use crate::raw::mutex::{Heir, RawMutex, Took};
+use crate::raw::mutex::{Heir, RawMutex, Took, is_free};
+use crate::raw::{Membership, Nap};
+use crate::sys::atomic::Ordering::Relaxed;
 use crate::sys::deadline::Deadline;
-use crate::sys::model;
+use crate::sys::model::{self, Oracle};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
@@ -253,5 +255,59 @@ fn trying_finds_the_dead_too() {
             Err(Error::Poisoned) => assert!(!lived),
             Err(e) => panic!("{e}"),
         }
+    });
+}
+
+/// As a future locks: a driver sleeps for it, and it tries again when the driver finds the lock free.
+fn lock_by_a_driver(mutex: &RawMutex, index: usize) {
+    let me = id(index);
+    let mut was_chosen = false;
+    loop {
+        let locked = if was_chosen {
+            mutex.try_lock_woken(&Oracle, me, Heir::Inherits)
+        } else {
+            mutex.try_lock(&Oracle, me, Heir::Inherits)
+        };
+        if locked.is_ok() {
+            return;
+        }
+        loop {
+            let word = mutex.word.load(Relaxed);
+            if is_free(word) {
+                break;
+            }
+            if let Some(asleep) = mutex.say_asleep(word) {
+                let deaths = Oracle.deaths();
+                Oracle.park(
+                    &mutex.word,
+                    asleep,
+                    deaths,
+                    Nap::UntilDeath,
+                    Deadline::NEVER,
+                );
+            }
+        }
+        was_chosen = true;
+    }
+}
+
+#[test]
+fn one_for_whom_a_driver_sleeps_leaves_no_other_asleep() {
+    explore(&[], 2, |_| {
+        let mutex = Arc::new(RawMutex::new());
+        let threads = [1, 2].map(|index| {
+            let mutex = mutex.clone();
+            thread::spawn(move || {
+                if index == 1 {
+                    lock_by_a_driver(&mutex, 1);
+                } else {
+                    mutex.lock(&call(2), Heir::Inherits).unwrap();
+                }
+                mutex.unlock();
+            })
+        });
+        mutex.lock(&call(0), Heir::Inherits).unwrap();
+        mutex.unlock();
+        threads.into_iter().for_each(|t| t.join().unwrap());
     });
 }

@@ -3,8 +3,9 @@
 use super::{Fate, call, call_until, check, explore, explore_deeper};
 use crate::error::{Error, Result};
 use crate::raw::Call;
+use crate::raw::leases::{Cells, LeaseWord, Leases};
 use crate::raw::queue::RawQueue;
-use crate::sys::deadline::Deadline;
+use crate::sys::deadline::{Deadline, LastDone};
 use crate::sys::model::{self, Oracle, Sleep};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
@@ -12,6 +13,7 @@ use loom::thread;
 
 struct Ring<const N: usize> {
     raw: RawQueue,
+    words: [LeaseWord; N],
     cells: [UnsafeCell<u64>; N],
 }
 
@@ -19,6 +21,7 @@ impl<const N: usize> Ring<N> {
     fn new() -> Arc<Ring<N>> {
         Arc::new(Ring {
             raw: RawQueue::new(),
+            words: std::array::from_fn(|_| LeaseWord::new()),
             cells: std::array::from_fn(|_| UnsafeCell::new(0)),
         })
     }
@@ -34,12 +37,37 @@ impl<const N: usize> Ring<N> {
 
     fn recv(&self, call: &Call<'_, Oracle>) -> Result<u64> {
         let mut item = 0;
-        self.raw.recv(N as u64, call, 1, |at, _| {
+        self.leases().recv(call, 1, |at, _| {
             // SAFETY: loom checks that nobody else has access now.
             item = self.cells[at as usize % N].with(|c| unsafe { *c });
             1
         })?;
         Ok(item)
+    }
+
+    fn send_at_once(&self, call: &Call<'_, Oracle>, item: u64) -> bool {
+        self.raw.send_at_once(N as u64, call.me, call.spin, |at| {
+            // SAFETY: loom checks that nobody else has access now.
+            self.cells[at as usize % N].with_mut(|c| unsafe { *c = item });
+        })
+    }
+
+    fn recv_at_once(&self, call: &Call<'_, Oracle>) -> Option<u64> {
+        let mut item = None;
+        self.leases().recv_at_once(call.me, call.spin, |at| {
+            // SAFETY: loom checks that nobody else has access now.
+            item = Some(self.cells[at as usize % N].with(|c| unsafe { *c }));
+        });
+        item
+    }
+
+    /// The queue's receiving side.
+    fn leases(&self) -> Leases<'_, Self> {
+        Leases {
+            raw: &self.raw,
+            capacity: N as u64,
+            cells: self,
+        }
     }
 
     /// Receives until the queue is closed and drained.
@@ -52,6 +80,26 @@ impl<const N: usize> Ring<N> {
                 Err(e) => panic!("{e}"),
             }
         }
+    }
+}
+
+/// Nothing is leased here.
+impl<const N: usize> Cells for Ring<N> {
+    fn words(&self) -> &[LeaseWord] {
+        &self.words
+    }
+
+    fn copy(&self, _: u64, _: u64) {
+        unreachable!("nothing is kept")
+    }
+
+    fn asked(&self) -> &LastDone {
+        static ASKED: LastDone = LastDone::never();
+        &ASKED
+    }
+
+    fn member_slots(&self) -> usize {
+        4
     }
 }
 
@@ -147,6 +195,57 @@ fn a_receiver_that_dies_does_not_strand_a_sender_without_room() {
 }
 
 #[test]
+fn what_is_sent_at_once_wakes_who_waits_for_it() {
+    explore(&[1], 2, |fate: Fate| {
+        let q = Ring::<2>::new();
+        let sender = {
+            let q = q.clone();
+            thread::spawn(move || {
+                let sent = fate.live(1, || q.send_at_once(&call(1), 1));
+                q.raw.close(&call(2)).unwrap();
+                sent
+            })
+        };
+        let got = q.drain(&call(0));
+        match sender.join().unwrap() {
+            Some(sent) => assert_eq!(got.len(), usize::from(sent)),
+            // Before or after its store.
+            None => assert!([1].starts_with(&got)),
+        }
+        // Nobody is left with the lock, and what is closed takes nothing.
+        assert!(!q.send_at_once(&call(0), 2));
+    });
+}
+
+#[test]
+fn what_is_received_at_once_makes_room_for_who_waits_for_it() {
+    explore(&[1], 1, |fate: Fate| {
+        let q = Ring::<1>::new();
+        q.send(&call(0), 1).unwrap();
+        let receiver = {
+            let q = q.clone();
+            thread::spawn(move || fate.live(1, || q.recv_at_once(&call(1))))
+        };
+        let sender = {
+            let q = q.clone();
+            thread::spawn(move || q.send(&call(2), 2).unwrap())
+        };
+        let first = receiver.join().unwrap();
+        if !matches!(first, Some(Some(1))) {
+            // It died, or the lock was not free.
+            let item = q.recv(&call(0)).unwrap();
+            if item == 2 {
+                assert_eq!(first, None, "only the dead can have taken the 1");
+                return sender.join().unwrap();
+            }
+            assert_eq!(item, 1);
+        }
+        assert_eq!(q.recv(&call(0)).unwrap(), 2);
+        sender.join().unwrap();
+    });
+}
+
+#[test]
 fn one_that_is_woken_and_gives_up_passes_the_wake_on() {
     // Of three that sleep two are woken. One holds the lock while the time passes; the other gives up waiting for that lock, and
     // its item is there for the third, who still sleeps. (Only under the futex that sleeps: the other has no sleepers.)
@@ -159,7 +258,7 @@ fn one_that_is_woken_and_gives_up_passes_the_wake_on() {
                     model::pass_time();
                     1
                 };
-                q.raw.recv(2, &call(1), 1, read).is_ok()
+                q.leases().recv(&call(1), 1, read).is_ok()
             })
         };
         let impatient = {

@@ -74,6 +74,7 @@ impl Guarded {
     fn copy(&self) {
         // SAFETY: as above.
         let count = self.count.with(|c| unsafe { *c });
+        // SAFETY: as above.
         self.copy.with_mut(|c| unsafe { *c = count });
     }
 }

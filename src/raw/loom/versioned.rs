@@ -2,7 +2,7 @@
 
 use super::{Fate, call, explore};
 use crate::raw::signal::Ended;
-use crate::raw::versioned::RawVersioned;
+use crate::raw::versioned::{RawVersioned, copy_of};
 use crate::raw::{Membership, Nap};
 use crate::sys::atomic::{AtomicU64, Ordering::Relaxed};
 use crate::sys::model::Oracle;
@@ -30,7 +30,7 @@ impl Pair {
     }
 
     fn try_read(&self) -> Option<u64> {
-        let (a, b) = self.raw.try_read(|which| self.copy(which))?;
+        let (a, b) = self.raw.try_read(|version| self.copy(copy_of(version)))?;
         assert_eq!(a, b, "torn");
         Some(a)
     }

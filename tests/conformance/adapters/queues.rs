@@ -3,7 +3,7 @@
 use crate::bodies::Waits;
 use crate::bodies::queues::{CAPACITY, QueueLike};
 use crate::stage::Object;
-use commonhold::{Error, Queue, Result, Segment};
+use commonhold::{Error, Lease, Queue, Result, Segment};
 use std::time::Duration;
 
 impl Object for Queue<u64> {
@@ -64,6 +64,92 @@ impl QueueLike for Queue<u64> {
     }
     fn iter(&self) -> impl Iterator<Item = u64> {
         self.iter()
+    }
+}
+
+/// A queue whose items are leased, and completed at once.
+#[derive(Clone)]
+pub(crate) struct Leasing(Queue<u64>);
+
+fn complete(lease: Result<Lease<u64>>) -> Result<u64> {
+    let lease = lease?;
+    let n = *lease;
+    lease.complete().map(|()| n)
+}
+
+impl Object for Leasing {
+    type Home = Segment;
+    fn create(home: &Segment, name: &str) -> Result<Self> {
+        Object::create(home, name).map(Leasing)
+    }
+    fn open(home: &Segment, name: &str) -> Result<Self> {
+        Object::open(home, name).map(Leasing)
+    }
+    fn open_or_create(home: &Segment, name: &str) -> Result<Self> {
+        Object::open_or_create(home, name).map(Leasing)
+    }
+}
+
+impl QueueLike for Leasing {
+    fn create_of(home: &Segment, name: &str, capacity: usize) -> Result<Self> {
+        Queue::create(home, name, capacity).map(Leasing)
+    }
+    fn send(&self, n: u64) -> Result<()> {
+        self.0.send(n)
+    }
+    fn try_send(&self, n: u64) -> Result<()> {
+        self.0.try_send(n)
+    }
+    fn send_timeout(&self, n: u64, timeout: Duration) -> Result<()> {
+        self.0.send_timeout(n, timeout)
+    }
+    fn send_all(&self, ns: &[u64]) -> Result<()> {
+        self.0.send_all(ns)
+    }
+    fn recv(&self) -> Result<u64> {
+        complete(self.0.lease())
+    }
+    fn try_recv(&self) -> Result<u64> {
+        complete(self.0.try_lease())
+    }
+    fn recv_timeout(&self, timeout: Duration) -> Result<u64> {
+        complete(self.0.lease_timeout(timeout))
+    }
+    /// All of them held at once, and completed the last one first.
+    fn recv_many(&self, ns: &mut Vec<u64>, max: usize) -> Result<usize> {
+        if max == 0 {
+            return Ok(0);
+        }
+        let mut leases = vec![self.0.lease()?];
+        while leases.len() < max {
+            match self.0.try_lease() {
+                Ok(lease) => leases.push(lease),
+                Err(Error::Empty) => break,
+                Err(e) => return Err(e),
+            }
+        }
+        ns.extend(leases.iter().map(|lease| **lease));
+        let count = leases.len();
+        leases.into_iter().rev().try_for_each(Lease::complete)?;
+        Ok(count)
+    }
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+    fn is_full(&self) -> bool {
+        self.0.is_full()
+    }
+    fn close(&self) {
+        self.0.close();
+    }
+    fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+    fn iter(&self) -> impl Iterator<Item = u64> {
+        std::iter::from_fn(|| self.recv().ok())
     }
 }
 

@@ -1,13 +1,9 @@
 //! Somebody is killed who holds a lock, or waits for it. Only for what is robust.
 
 use super::{Behind, MutexLike};
-use crate::stage::{Own, Working, all_sleep, tell, theirs, timed};
+use crate::stage::{LIMIT, Own, SHORT_OF_A_NAP, Working, all_sleep, tell, theirs, timed};
 use crate::support::{eventually, wait_to_be_killed};
 use commonhold::Error;
-use std::time::Duration;
-
-/// What a survivor may have to wait.
-const SOON: Duration = Duration::from_secs(2);
 
 pub(crate) fn a_killed_holder_poisons_it_until_somebody_recovers<A: MutexLike>() {
     let own = Own::<A>::new();
@@ -23,11 +19,11 @@ pub(crate) fn a_killed_holder_poisons_it_until_somebody_recovers<A: MutexLike>()
             assert!(matches!(waiter.done().0, Err(Error::Poisoned)));
         }
     });
-    assert!(took < SOON, "they waited {took:?}");
+    assert!(took < SHORT_OF_A_NAP, "they waited {took:?}");
     assert!(matches!(own.it.try_lock(), Err(Error::Poisoned)));
     let (guard, took) = timed(|| own.it.recover());
     let mut guard = guard.unwrap();
-    assert!(took < SOON, "recovering took {took:?}");
+    assert!(took < SHORT_OF_A_NAP, "recovering took {took:?}");
     assert_eq!(guard.read(), 13, "what the dead wrote is there");
     guard.write(0);
     drop(guard);
@@ -39,7 +35,7 @@ pub(crate) fn a_killed_waiter_leaves_nothing_behind<A: MutexLike>() {
     let guard = own.it.lock().unwrap();
     let mut waiter = own.child("death_of_a_holder", &["lock"]);
     waiter.expect("locking");
-    eventually(SOON, "the child sleeps", || all_sleep(waiter.pid()));
+    eventually(LIMIT, "the child sleeps", || all_sleep(waiter.pid()));
     let it = own.it.clone();
     let other = Working::start(move || it.lock_for_long().map(drop)).sleeps();
     waiter.kill();

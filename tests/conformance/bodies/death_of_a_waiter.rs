@@ -1,12 +1,9 @@
 //! Some are killed who wait; the others go on. Only for what is robust.
 
 use super::Waits;
-use crate::stage::{LIMIT, LONG, Own, Working, all_sleep, tell, theirs};
+use crate::stage::{LIMIT, LONG, Own, SHORT_OF_A_NAP, Working, all_sleep, tell, theirs};
 use crate::support::eventually;
-use std::time::{Duration, Instant};
-
-/// What a survivor may have to wait.
-const SOON: Duration = Duration::from_secs(2);
+use std::time::Instant;
 
 pub(crate) fn a_killed_waiter_keeps_nobody_from_what_happens<A: Waits>() {
     let own = Own::<A>::new();
@@ -29,7 +26,10 @@ pub(crate) fn a_killed_waiter_keeps_nobody_from_what_happens<A: Waits>() {
         if let Some(result) = survivor.is_done() {
             break result;
         }
-        assert!(start.elapsed() < SOON, "the survivor waits for ever");
+        assert!(
+            start.elapsed() < SHORT_OF_A_NAP,
+            "the survivor waits for ever"
+        );
         own.it.let_through(own.it.obstruct());
     };
     result.unwrap();

@@ -141,6 +141,14 @@ pub(crate) fn signals_do_not_keep_from_what_happens<A: Waits>() {
 const STOPPED: (Duration, Duration) = (ms(2000), ms(1800));
 
 pub(crate) fn a_stopped_process_finds_its_deadline_passed<A: Waits>() {
+    // One that waits anew does so each time; a slow machine takes so long only now and then.
+    let mut took = (0..5).map(|_| goes_on_after_its_deadline::<A>());
+    let soon = took.find(|late| *late < STOPPED.1);
+    assert!(soon.is_some(), "it waits anew");
+}
+
+/// How long it takes one that was stopped beyond its deadline to find that out.
+fn goes_on_after_its_deadline<A: Waits>() -> Duration {
     let own = Own::<A>::new();
     let obstacle = own.it.obstruct();
     let mut child = own.child("waits", &["wait_a_while"]);
@@ -152,10 +160,10 @@ pub(crate) fn a_stopped_process_finds_its_deadline_passed<A: Waits>() {
     child.signal(libc::SIGCONT);
     let (said, late) = timed(|| child.hear());
     assert_eq!(said, "Timeout");
-    assert!(late < STOPPED.1, "it waited anew: {late:?}");
     own.it.let_through(obstacle);
     child.say("end");
     child.finish();
+    late
 }
 
 pub(crate) fn child<A: Waits>(args: &[String]) {

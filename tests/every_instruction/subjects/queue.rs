@@ -1,21 +1,22 @@
 //! A queue of numbers, each with its complement; sent and received in order.
 
+use super::die_at_the_change;
 use crate::case::{Case, LONG, Look, SHORT, Subject, leak, tire};
 use crate::support::Forked;
 use commonhold::{Error, Queue, Segment};
 use std::hint::black_box;
 
-type Item = [u64; 2];
+pub(super) type Item = [u64; 2];
 
-const CAPACITY: usize = 4;
+pub(super) const CAPACITY: usize = 4;
 /// Sent by those who only look whether the queue works.
-const PROBE: u64 = 1000;
+pub(super) const PROBE: u64 = 1000;
 
-fn item(n: u64) -> Item {
+pub(super) fn item(n: u64) -> Item {
     [n, !n]
 }
 
-fn open(seg: &Segment) -> &'static Queue<Item> {
+pub(super) fn open(seg: &Segment) -> &'static Queue<Item> {
     leak(Queue::open(seg, "queue").unwrap())
 }
 
@@ -33,12 +34,12 @@ fn open_tired_sender(seg: &Segment) -> &'static Queue<Item> {
     q
 }
 
-fn make(seg: &Segment) {
+pub(super) fn make(seg: &Segment) {
     Queue::<Item>::create(seg, "queue", CAPACITY).unwrap();
 }
 
 /// Sends the numbers from `from` to `to`.
-fn fill(seg: &Segment, from: u64, to: u64) {
+pub(super) fn fill(seg: &Segment, from: u64, to: u64) {
     let q = open(seg);
     for n in from..to {
         q.send(item(n)).unwrap();
@@ -119,35 +120,25 @@ fn mend(seg: &Segment) {
     }
 }
 
-fn expect(n: u64, got: commonhold::Result<Item>) {
+pub(super) fn expect(n: u64, got: commonhold::Result<Item>) {
     assert_eq!(got.unwrap(), item(n));
 }
 
 /// Leaves the senders' lock with a dead one, and half an item where nobody may see it: by a kill, at some instruction of a
 /// send, of which the others are tried too.
 fn die_sending(seg: &Segment) {
-    die_at_the_change(seg, 2, |q| q.send(black_box(item(77))).unwrap());
+    die_at_the_change(seg, 2, |seg| {
+        let q = open(seg);
+        Box::new(|| q.send(black_box(item(77))).unwrap())
+    });
 }
 
 fn die_receiving(seg: &Segment) {
     fill(seg, 0, 3);
-    die_at_the_change(seg, 1, |q| expect(0, q.recv()));
-}
-
-/// Runs `op` in another process, and kills it once it has changed the region for the nth time.
-fn die_at_the_change(seg: &Segment, nth: u32, op: fn(&Queue<Item>)) {
-    use crate::tracer::Victim;
-    use crate::walk::{Event, Walk};
-    let mut victim = Victim::start(|| {
-        let q = open(&Segment::open(seg.name()).unwrap());
-        Box::new(move || op(q))
+    die_at_the_change(seg, 1, |seg| {
+        let q = open(seg);
+        Box::new(|| expect(0, q.recv()))
     });
-    let mut walk = Walk::new(&mut victim, seg.name(), |_| {});
-    for _ in 0..nth {
-        while walk.next().expect("it changes the region").event != Event::Change {}
-    }
-    drop(walk);
-    victim.kill();
 }
 
 fn take_one(seg: &Segment) {

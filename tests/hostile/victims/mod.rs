@@ -3,14 +3,20 @@
 mod array;
 mod atomics;
 mod barrier;
+mod blocks;
+mod broadcast;
 mod condvar;
 mod event;
+mod messages;
 mod mutex;
 mod once;
+mod pipe;
 mod queue;
 mod reentrant;
+mod ring;
 mod rwlock;
 mod segment;
+mod select;
 mod semaphore;
 mod value;
 
@@ -41,10 +47,16 @@ pub(crate) fn prepare(primitive: &str, seg: &Segment) {
         "array" => drop(array::Arrays::create(seg).unwrap()),
         "atomics" => drop(atomics::Cells::create(seg).unwrap()),
         "rwlock" => drop(rwlock::RwLocks::create(seg).unwrap()),
+        "broadcast" => drop(broadcast::Broadcasts::create(seg).unwrap()),
         "queue" => drop(queue::Queues::create(seg).unwrap()),
+        "ring" => drop(ring::Rings::create(seg).unwrap()),
+        "messages" => drop(messages::Mails::create(seg).unwrap()),
+        "pipe" => drop(pipe::Pipes::create(seg).unwrap()),
+        "blocks" => drop(blocks::Blocks::create(seg).unwrap()),
         "semaphore" => drop(semaphore::Semaphores::create(seg).unwrap()),
         "barrier" => drop(barrier::Barriers::create(seg).unwrap()),
         "event" => drop(event::Events::create(seg).unwrap()),
+        "select" => drop(select::Selected::create(seg).unwrap()),
         "once" => drop(once::Onces::create(seg).unwrap()),
         "reentrant" => drop(reentrant::Reentrants::create(seg).unwrap()),
         other => panic!("no primitive {other}"),
@@ -64,10 +76,16 @@ pub(crate) fn victim(args: &[String]) {
         "array" => work::<array::Arrays>,
         "atomics" => work::<atomics::Cells>,
         "rwlock" => work::<rwlock::RwLocks>,
+        "broadcast" => work::<broadcast::Broadcasts>,
         "queue" => work::<queue::Queues>,
+        "ring" => work::<ring::Rings>,
+        "messages" => work::<messages::Mails>,
+        "pipe" => work::<pipe::Pipes>,
+        "blocks" => work::<blocks::Blocks>,
         "semaphore" => work::<semaphore::Semaphores>,
         "barrier" => work::<barrier::Barriers>,
         "event" => work::<event::Events>,
+        "select" => work::<select::Selected>,
         "once" => work::<once::Onces>,
         "reentrant" => work::<reentrant::Reentrants>,
         other => panic!("no primitive {other}"),

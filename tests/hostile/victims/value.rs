@@ -78,5 +78,15 @@ fn use_value<T: Judged + Debug>(v: &Value<T>, w: &Watch, name: &str, other: T) {
     w.timed("Value::set_timeout", |soon| v.set_timeout(other, soon));
     w.untimed("Value::set", name, || v.set(other));
     w.untimed("Value::update", name, || v.update(|value| check(value)));
+    if let Some(mut watch) = w.op("Value::watch", AT_ONCE, || v.watch()) {
+        w.timed("Watch::recv_timeout", |soon| watch.recv_timeout(soon))
+            .inspect(check);
+        w.op("Value::try_set", AT_ONCE, || v.try_set(other));
+        w.op("Watch::has_changed", AT_ONCE, || watch.has_changed());
+        w.timed("Watch::recv_timeout", |soon| watch.recv_timeout(soon))
+            .inspect(check);
+        w.untimed("Watch::try_recv", name, || watch.try_recv())
+            .inspect(check);
+    }
     w.untimed("Value::wait_until", name, || v.wait_until(|_| true));
 }
