@@ -116,7 +116,6 @@ impl<R, W: Fn() -> Wanted, A: FnMut(bool) -> Result<R>> Until<W, A> {
                 What::Lock(lock) => (Thing::Lock(lock.clone()), Serves::One),
                 What::Signal(source, serves) => {
                     let ticket = source.signal().register(source.members());
-                    source.has_registered();
                     (Thing::Signal(source.clone(), ticket), *serves)
                 }
             };

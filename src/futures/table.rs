@@ -351,7 +351,6 @@ impl Word {
                 if (moved || all) && !self.waiting.is_empty() {
                     // Before anybody is chosen, see above.
                     *ticket = source.signal().register(source.members());
-                    source.has_registered();
                 }
                 moved || is_late
             }

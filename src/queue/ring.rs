@@ -29,8 +29,8 @@ unsafe impl InRegion for RawRing {}
 /// A `Ring` is the handle by which the two ends are had: [`producer`](Self::producer) and [`consumer`](Self::consumer), one of each at a
 /// time, in any processes or threads. An end that is dropped, or whose process dies, can be had again, and its next holder goes on where
 /// the last one left off. Sending and receiving take no lock, and as long as neither end waits for the other, nor a select for one of them, no locked
-/// instruction (but a full fence each in a process that may not call membarrier(2)), and a bounded number of steps, whatever the other end does. A
-/// system call is made only to sleep, to wake one that sleeps, and once, to settle what the last item of a closed ring is.
+/// instruction, and a bounded number of steps, whatever the other end does. A system call is made only to sleep, to wake one that sleeps, and
+/// once, to settle what the last item of a closed ring is.
 ///
 /// A [`Select`](crate::Select) waits for either end beside other objects. (There are no futures: an end that sends and receives this fast is
 /// for a thread of its own.)
@@ -145,8 +145,7 @@ impl<T: Plain> Ring<T> {
 
     /// Takes the producer's end; [`Busy`](Error::Busy) while somebody holds it whose process is alive.
     ///
-    /// It asks the kernel after the last holder, and registers this process for its membarrier(2): in a process of
-    /// several threads the first time takes some milliseconds.
+    /// It asks the kernel after the last holder.
     pub fn producer(&self) -> Result<Producer<T>> {
         let call = self.placed.call(Deadline::NEVER)?;
         let raw = self.placed.control();
@@ -189,7 +188,8 @@ impl<T> Ring<T> {
     }
 
     /// Ends the sending, for all. When it returns, no send that begins later succeeds; one that is under way is accepted and
-    /// received, or `Closed`. What a [lazy](Producer::lazy) producer has not published by then is not sent.
+    /// received, or `Closed`. What a [lazy](Producer::lazy) producer has not published by then is not sent. It takes a millisecond if
+    /// anybody holds an end: senders make no fence, and the last of what they sent must have been seen.
     pub fn close(&self) {
         close(&self.placed);
     }

@@ -6,14 +6,14 @@
 //! dead, or from one who dropped it, goes on from the position in the region.
 //!
 //! After such a store each side looks at the idle line: does the other wait, is the ring closed? Between the store and the look stands
-//! a *light* fence, and between a waiter's registration and its last look before it sleeps a *heavy* one (`sys/membarrier.rs`), so that
+//! a *light* fence; a waiter, which has registered with a full one, looks a second time before it sleeps for long (`sys/asymmetric.rs`). So
 //! at least one of the two sees the other, and neither pays for it with each item.
 //!
 //! **Closing** has two steps, because no lock keeps a send from being under way. `closed` is stored; and then it is settled, by one
 //! exchange of `end`, which tail was the last: whoever sees `closed` (the closer before it returns, either end at its next look) makes a
-//! heavy fence, reads the tail, and exchanges. The producer looks at `closed` after each publication: if it sees it, what it just
+//! full fence, outlasts what the ends have under way, reads the tail, and exchanges. The producer looks at `closed` after each publication: if it sees it, what it just
 //! published counts only if `end` says so, else it takes it back and reports `Closed`. If it does not see it, the publication came before the
-//! heavy fence of whoever settles, who therefore reads this tail or a later one. The consumer looks at `closed` after it
+//! fence of whoever settles, who therefore reads this tail or a later one. The consumer looks at `closed` after it
 //! has read a tail: if it does not see it, that tail was visible before any such fence, and so is not behind the end.
 //!
 //! # Points of death
@@ -33,7 +33,7 @@
 
 mod claim;
 mod consuming;
-mod fenced;
+mod looking_twice;
 mod producing;
 
 pub(crate) use self::claim::Claim;
@@ -120,8 +120,8 @@ impl RawRing {
         if let Some(end) = self.settled() {
             return end;
         }
-        // Pairs with the light fences of both ends: see the head of this file.
-        self.fence_for_both();
+        // For the light fences of both ends: see the head of this file.
+        self.outlast_the_ends();
         // Acquire: pairs with the Release of the publication; AcqRel passes it on to those who read `end`.
         let tail = self.producer.position.load(Ordering::Acquire);
         match self.idle.end.compare_exchange(

@@ -19,6 +19,7 @@ use super::member::{MemberId, Membership, Nap};
 use super::signal::{FIRST_NAP, RawSignal, Ticket};
 use super::wait::{ASK_EVERY, Look};
 use crate::error::{Error, Result};
+use crate::sys::asymmetric::{ARRIVAL, linger};
 use crate::sys::atomic::AtomicU32;
 use crate::sys::deadline::{Deadline, LastDone};
 use crate::sys::futex::Wake;
@@ -37,8 +38,11 @@ pub(crate) trait Source<M: Membership> {
     /// Whether the call that takes it would not be told to wait. It takes nothing, and asks after owners only when `look` says so.
     fn is_ready(&self, look: Look) -> bool;
 
-    /// Is called between each registration and the look after it, for those whose notifiers make no fence.
-    fn has_registered(&self) {}
+    /// Whether what a notifier does before it sees a registration may be seen only after [`ARRIVAL`]: it makes no fence. Asked between
+    /// the registration and the look. (Futures wait for none such.)
+    fn is_seen_late(&self) -> bool {
+        false
+    }
 
     /// Is called when the caller is told that it is ready.
     fn is_named(&self) {}
@@ -97,11 +101,17 @@ impl<S: ?Sized> Any<'_, S> {
         let mut sleeps = Vec::with_capacity(self.sources.len());
         let (mut nap, mut patience) = (FIRST_NAP, PATIENCE.0);
         let mut asks = false;
+        // Whether all notifiers have seen us by now, as long as no word moves.
+        let mut seen = false;
         loop {
             tickets.clear();
+            let mut late = false;
             for (source, _) in self.sources {
                 tickets.push(source.signal().register(source.members()));
-                source.has_registered();
+                late |= !seen && source.is_seen_late();
+            }
+            if late {
+                linger();
             }
             // After the registration, so that the next death ends the wait.
             let look = if asks {
@@ -111,8 +121,8 @@ impl<S: ?Sized> Any<'_, S> {
             };
             let ready = self.first_ready(look);
             // A notifier may have died before it notified: the last look was after the time was up.
-            let late = self.deadline.has_passed();
-            if ready.is_some() || late && asks {
+            let time_is_up = self.deadline.has_passed();
+            if ready.is_some() || time_is_up && asks {
                 self.pass_on(&tickets);
                 return ready.ok_or_else(|| Error::Timeout);
             }
@@ -125,8 +135,10 @@ impl<S: ?Sized> Any<'_, S> {
                     deaths: ticket.deaths,
                 }));
             }
-            if sleeps.len() == tickets.len() && !late {
-                M::park_on_any(&sleeps, nap, patience, self.deadline);
+            let mut wake = Wake::Again;
+            if sleeps.len() == tickets.len() && !time_is_up {
+                let nap = if late { Nap::AtMost(ARRIVAL) } else { nap };
+                wake = M::park_on_any(&sleeps, nap, patience, self.deadline);
                 patience = (patience * 2).min(PATIENCE.1);
             }
             if let Some(index) = self.first_ready(Look::AtOnce) {
@@ -142,11 +154,12 @@ impl<S: ?Sized> Any<'_, S> {
             // The first nap was in vain; or somebody died; or the time is up.
             asks = self.deadline.has_passed()
                 || death
-                || !moved && nap == FIRST_NAP
+                || !moved && !late && nap == FIRST_NAP
                 || self.asked.is_due(ASK_EVERY);
-            if !moved {
+            if !moved && !late {
                 nap = Nap::UntilDeath;
             }
+            seen = !moved && (seen || late && wake == Wake::TimedOut);
         }
     }
 
@@ -173,5 +186,101 @@ impl<S: ?Sized> Any<'_, S> {
                 source.signal().notify(1);
             }
         }
+    }
+}
+
+#[cfg(all(test, not(commonhold_loom)))]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    const BRIEF: Nap = Nap::AtMost(ARRIVAL);
+    const LONG: Nap = Nap::UntilDeath;
+
+    type Park = fn(&RawSignal) -> Wake;
+
+    /// One whose notifiers make no fence. It becomes ready when all that is said of its naps has come to pass; of each it is written down how
+    /// long it was to be.
+    struct Late<'a> {
+        signal: &'a RawSignal,
+        parks: &'a [Park],
+        naps: Mutex<Vec<Nap>>,
+    }
+
+    impl Membership for Late<'_> {
+        fn is_alive(&self, _: MemberId) -> bool {
+            true
+        }
+
+        fn deaths(&self) -> u32 {
+            0
+        }
+
+        fn park(&self, _: &AtomicU32, _: u32, _: u32, _: Nap, _: Deadline) -> Wake {
+            unreachable!("a select sleeps on all words");
+        }
+    }
+
+    impl Sleeper for Late<'_> {
+        fn park_on_any(sleeps: &[Sleep<'_, Self>], nap: Nap, _: Duration, _: Deadline) -> Wake {
+            let this = sleeps[0].members;
+            let park = this.parks[this.naps.lock().unwrap().len()];
+            this.naps.lock().unwrap().push(nap);
+            park(this.signal)
+        }
+    }
+
+    impl<'a> Source<Late<'a>> for Late<'a> {
+        fn members(&self) -> &Late<'a> {
+            self
+        }
+
+        fn signal(&self) -> &RawSignal {
+            self.signal
+        }
+
+        fn is_ready(&self, _: Look) -> bool {
+            self.naps.lock().unwrap().len() == self.parks.len()
+        }
+
+        fn is_seen_late(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn nobody_sleeps_for_long_upon_a_notifier_that_may_have_missed_the_bits() {
+        let time_is_up: Park = |_| Wake::TimedOut;
+        let interrupted: Park = |_| Wake::Again;
+        let notified: Park = |signal| {
+            signal.notify(1);
+            Wake::Woken
+        };
+        let parks = [
+            interrupted,
+            time_is_up,
+            time_is_up,
+            notified,
+            time_is_up,
+            time_is_up,
+        ];
+        // SAFETY: all zero is a signal that nobody waits for.
+        let signal: RawSignal = unsafe { std::mem::zeroed() };
+        let late = Arc::new(Late {
+            signal: &signal,
+            parks: &parks,
+            naps: Mutex::default(),
+        });
+        let sources = [(late.clone(), MemberId::new(5, 1).unwrap())];
+        let any = Any {
+            sources: &sources,
+            from: 0,
+            spin: &Adaptive::new(),
+            asked: &LastDone::now(),
+            deadline: Deadline::NEVER,
+        };
+        assert_eq!(any.wait().unwrap(), 0);
+        let naps = [BRIEF, BRIEF, FIRST_NAP, LONG, BRIEF, LONG];
+        assert_eq!(*late.naps.lock().unwrap(), naps);
     }
 }

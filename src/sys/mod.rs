@@ -1,11 +1,11 @@
 //! Everything that touches the operating system, and the atomics facade.
 //!
-//! Nothing above this module names `libc`. Under `--cfg commonhold_loom` only the atomics, the futex and membarrier's fences exist, all
+//! Nothing above this module names `libc`. Under `--cfg commonhold_loom` only the atomics, the fences and the futex exist, all
 //! modelled (see `model.rs`).
 
+pub(crate) mod asymmetric;
 pub(crate) mod atomic;
 pub(crate) mod deadline;
-pub(crate) mod membarrier;
 pub(crate) mod spin;
 
 #[cfg(not(commonhold_loom))]

@@ -1,12 +1,12 @@
 //! What the holder of the consumer's end does.
 
 use super::RawRing;
-use super::fenced::fenced;
+use super::looking_twice::looking_twice;
 use crate::error::{Error, Result};
 use crate::raw::wait::wait_for_items;
 use crate::raw::{Call, MemberId, Membership};
+use crate::sys::asymmetric::light_fence;
 use crate::sys::atomic::{LoadOwn, Ordering};
-use crate::sys::membarrier::Light;
 
 /// The consumer's end, as its holder knows it: in private memory, so no peer changes it.
 #[derive(Debug)]
@@ -19,7 +19,6 @@ pub(crate) struct Consuming {
     index: u64,
     /// A former value of the producer's position. At most `capacity` ahead of `head`.
     tail: u64,
-    light: Light,
 }
 
 impl Consuming {
@@ -30,7 +29,7 @@ impl Consuming {
         members: &M,
         me: MemberId,
     ) -> Result<Consuming> {
-        let light = ring.consumer.claim.take(members, me)?;
+        ring.consumer.claim.take(members, me)?;
         // As in `Producing::claim`.
         let head = ring.consumer.position.load_own();
         Ok(Consuming {
@@ -40,7 +39,6 @@ impl Consuming {
             index: head % capacity,
             // Nothing is known of the producer: as if the ring were empty.
             tail: head,
-            light,
         })
     }
 
@@ -70,8 +68,8 @@ impl Consuming {
     pub(crate) fn look_for_items(&mut self, ring: &RawRing, least: u64) -> Result<bool> {
         // Acquire: pairs with the Release in `Producing::publish`: the cells before it are filled.
         let tail = ring.producer.position.load(Ordering::Acquire);
-        // Pairs with the heavy fence of `settle`: who does not see `closed` after this has seen no tail behind the end.
-        self.light.fence();
+        // For `settle`: who does not see `closed` after this has seen no tail behind the end.
+        light_fence();
         if ring.is_closed() {
             self.believe(ring.settle())?;
             if self.filled() < least {
@@ -118,7 +116,7 @@ impl Consuming {
             tail.wrapping_sub(head)
         };
         let worth_it = || filled() >= least || ring.is_closed();
-        fenced(call, &ring.producer.claim, &worth_it, |call| {
+        looking_twice(call, &ring.producer.claim, &worth_it, |call| {
             let attempt = |_| self.look_for_items(ring, least);
             // Nothing is taken yet.
             let more = || filled() > least;
@@ -136,8 +134,8 @@ impl Consuming {
         }
         // Release: pairs with the Acquire in `look_for_room`: we are done with the cells.
         ring.consumer.position.store(self.head, Ordering::Release);
-        // Pairs with the heavy fence of a producer that is about to sleep.
-        self.light.fence();
+        // For a producer that is about to sleep.
+        light_fence();
         ring.idle.not_full.notify(u32::MAX);
     }
 }

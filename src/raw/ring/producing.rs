@@ -1,12 +1,12 @@
 //! What the holder of the producer's end does.
 
 use super::RawRing;
-use super::fenced::fenced;
+use super::looking_twice::looking_twice;
 use crate::error::{Error, Result};
 use crate::raw::wait::wait_for;
 use crate::raw::{Call, MemberId, Membership};
+use crate::sys::asymmetric::light_fence;
 use crate::sys::atomic::{LoadOwn, Ordering};
-use crate::sys::membarrier::Light;
 
 /// The producer's end, as its holder knows it: in private memory, so no peer changes it.
 #[derive(Debug)]
@@ -23,7 +23,6 @@ pub(crate) struct Producing {
     every: u64,
     /// A former value of the consumer's position.
     head: u64,
-    light: Light,
 }
 
 impl Producing {
@@ -34,7 +33,7 @@ impl Producing {
         members: &M,
         me: MemberId,
     ) -> Result<Producing> {
-        let light = ring.producer.claim.take(members, me)?;
+        ring.producer.claim.take(members, me)?;
         // Whatever stands there is only compared with the other position.
         let tail = ring.producer.position.load_own();
         Ok(Producing {
@@ -46,7 +45,6 @@ impl Producing {
             every: 1,
             // Nothing is known of the consumer: as if the ring were full.
             head: tail.wrapping_sub(capacity),
-            light,
         })
     }
 
@@ -115,7 +113,7 @@ impl Producing {
             // A difference that is none is for the attempt to report.
             used > capacity || capacity - used >= least || ring.is_closed()
         };
-        fenced(call, &ring.consumer.claim, &worth_it, |call| {
+        looking_twice(call, &ring.consumer.claim, &worth_it, |call| {
             let attempt = |_| self.look_for_room(ring, least);
             wait_for(call, &ring.idle.not_full, attempt, worth_it)
         })
@@ -149,8 +147,8 @@ impl Producing {
     fn publish_now(&mut self, ring: &RawRing) -> Result<()> {
         // Release: pairs with the Acquire in `look_for_items` and `settle`; this store is the publication.
         ring.producer.position.store(self.tail, Ordering::Release);
-        // Pairs with the heavy fences of a consumer that is about to sleep, and of `settle`.
-        self.light.fence();
+        // For a consumer that is about to sleep, and for `settle`.
+        light_fence();
         if ring.is_closed() {
             return self.publish_closed(ring);
         }

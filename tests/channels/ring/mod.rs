@@ -7,7 +7,7 @@ mod ends;
 mod wake_ups;
 
 use crate::support::{
-    Child, Forked, LIMIT, Name, eventually, forbid, forks_are_noticed, listen, lost_wake_ups,
+    Child, Forked, LIMIT, Name, eventually, forks_are_noticed, listen, lost_wake_ups,
     most_sent_late, sleeps, tell, this_thread, wait_to_be_killed, waits_on_a_futex,
     within_the_limit,
 };

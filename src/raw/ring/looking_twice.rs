@@ -1,0 +1,188 @@
+//! Waiting for what the other side changes behind a light fence.
+
+use super::RawRing;
+use super::claim::Claim;
+use crate::error::Result;
+use crate::raw::{Call, MemberId, Membership, Nap};
+use crate::sys::asymmetric::{ARRIVAL, linger, outlast};
+use crate::sys::atomic::{AtomicU32, Ordering, fence};
+use crate::sys::deadline::Deadline;
+use crate::sys::futex::Wake;
+use std::cell::Cell;
+
+impl RawRing {
+    /// Behind it all is seen that either end did before it could see what the caller stored.
+    pub(super) fn outlast_the_ends(&self) {
+        // Pairs with the fence of one who takes an end after we looked who holds it.
+        fence(Ordering::SeqCst);
+        if self.producer.claim.is_seen_late() || self.consumer.claim.is_seen_late() {
+            outlast();
+        }
+    }
+}
+
+/// Calls `wait` with members who know that what is waited for changes behind a light fence of the holder of `peer`.
+pub(super) fn looking_twice<M: Membership, W: Fn() -> bool>(
+    call: &Call<'_, M>,
+    peer: &Claim,
+    worth_it: &W,
+    wait: impl FnOnce(&Call<'_, LooksTwice<'_, M, &W>>) -> Result<()>,
+) -> Result<()> {
+    let members = LooksTwice {
+        members: call.members,
+        peer,
+        worth_it,
+        seen: Cell::new(None),
+    };
+    wait(&Call {
+        members: &members,
+        me: call.me,
+        spin: call.spin,
+        deadline: call.deadline,
+    })
+}
+
+/// Members who, before they sleep for long, look twice.
+pub(super) struct LooksTwice<'a, M, W> {
+    members: &'a M,
+    peer: &'a Claim,
+    worth_it: W,
+    /// The signal's word, as it has been for long enough that the other side has seen it.
+    seen: Cell<Option<u32>>,
+}
+
+impl<M: Membership, W: Fn() -> bool> Membership for LooksTwice<'_, M, W> {
+    fn is_alive(&self, id: MemberId) -> bool {
+        self.members.is_alive(id)
+    }
+
+    fn is_still(&self, id: MemberId) -> bool {
+        self.members.is_still(id)
+    }
+
+    fn deaths(&self) -> u32 {
+        self.members.deaths()
+    }
+
+    fn park(
+        &self,
+        word: &AtomicU32,
+        expected: u32,
+        deaths: u32,
+        nap: Nap,
+        deadline: Deadline,
+    ) -> Wake {
+        let park = |nap| self.members.park(word, expected, deaths, nap, deadline);
+        // The signal's bits are set, and nobody clears them without changing its count.
+        if self.seen.get() == Some(expected) {
+            return park(nap);
+        }
+        // Asked before the look: one who gives the end up meanwhile has left all that it did to be seen.
+        let is_late = self.peer.is_seen_late();
+        if is_late {
+            linger();
+        }
+        if (self.worth_it)() {
+            return Wake::Again;
+        }
+        if is_late {
+            let wake = park(Nap::AtMost(ARRIVAL));
+            if wake != Wake::TimedOut || deadline.has_passed() || (self.worth_it)() {
+                return wake;
+            }
+            self.seen.set(Some(expected));
+        }
+        park(nap)
+    }
+}
+
+#[cfg(all(test, not(commonhold_loom)))]
+mod tests {
+    use super::*;
+    use std::cell::RefCell;
+
+    const LONG: Nap = Nap::UntilDeath;
+    const BRIEF: Nap = Nap::AtMost(ARRIVAL);
+
+    fn held(bits: u32) -> Claim {
+        Claim {
+            word: AtomicU32::new(bits),
+        }
+    }
+
+    fn holder() -> u32 {
+        MemberId::new(3, 7).unwrap().bits()
+    }
+
+    /// Everybody lives; of each nap it is written down how long it was to be, and it ends as was said.
+    struct Naps<'a> {
+        taken: &'a RefCell<Vec<Nap>>,
+        end: Wake,
+    }
+
+    impl Membership for Naps<'_> {
+        fn is_alive(&self, _: MemberId) -> bool {
+            true
+        }
+
+        fn deaths(&self) -> u32 {
+            0
+        }
+
+        fn park(&self, _: &AtomicU32, _: u32, _: u32, nap: Nap, _: Deadline) -> Wake {
+            self.taken.borrow_mut().push(nap);
+            self.end
+        }
+    }
+
+    /// Parks on each of `words` in turn, and says which naps were taken.
+    fn naps(peer: &Claim, words: &[u32], end: Wake, worth_it: impl Fn() -> bool) -> Vec<Nap> {
+        let taken = RefCell::default();
+        let members = LooksTwice {
+            members: &Naps { taken: &taken, end },
+            peer,
+            worth_it,
+            seen: Cell::new(None),
+        };
+        for word in words {
+            members.park(&AtomicU32::new(*word), *word, 0, LONG, Deadline::NEVER);
+        }
+        taken.into_inner()
+    }
+
+    #[test]
+    fn nobody_sleeps_for_long_upon_a_holder_that_may_have_missed_the_bits() {
+        let light = held(holder());
+        let never = || false;
+        let of = |words: &[u32]| naps(&light, words, Wake::TimedOut, never);
+        assert_eq!(of(&[3]), [BRIEF, LONG]);
+        assert_eq!(of(&[3, 3]), [BRIEF, LONG, LONG]);
+        assert_eq!(of(&[3, 7, 7]), [BRIEF, LONG, BRIEF, LONG, LONG], "anew");
+        // A nap that something else ended was perhaps too short.
+        let of = |words: &[u32]| naps(&light, words, Wake::Again, never);
+        assert_eq!(of(&[3, 3]), [BRIEF, BRIEF]);
+        assert_eq!(naps(&light, &[3], Wake::TimedOut, || true), []);
+        assert_eq!(naps(&held(0), &[3], Wake::TimedOut, never), [LONG]);
+    }
+
+    #[test]
+    fn what_arrives_during_the_brief_nap_is_seen() {
+        let light = held(holder());
+        let looks = Cell::new(0);
+        let at_the_second = || looks.replace(looks.get() + 1) == 1;
+        let taken = naps(&light, &[3], Wake::TimedOut, at_the_second);
+        assert_eq!((taken, looks.get()), (vec![BRIEF], 2));
+    }
+
+    #[test]
+    fn one_who_leaves_during_the_first_look_is_not_slept_upon() {
+        let light = held(holder());
+        // It stored and looked for sleepers too early, and leaves; of the store this look has seen nothing yet.
+        let worth_it = || {
+            light.give_up(MemberId::from_bits(holder()).unwrap());
+            false
+        };
+        assert_eq!(naps(&light, &[3], Wake::TimedOut, worth_it), [BRIEF, LONG]);
+        assert!(!light.is_seen_late());
+    }
+}
