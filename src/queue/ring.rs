@@ -188,8 +188,9 @@ impl<T> Ring<T> {
     }
 
     /// Ends the sending, for all. When it returns, no send that begins later succeeds; one that is under way is accepted and
-    /// received, or `Closed`. What a [lazy](Producer::lazy) producer has not published by then is not sent. It takes a millisecond if
-    /// anybody holds an end: senders make no fence, and the last of what they sent must have been seen.
+    /// received, or `Closed`. What a [lazy](Producer::lazy) producer has not published by then is not sent. It takes a millisecond, until
+    /// what a sender may have stored just then is seen (senders make no fence); so does the first call of either end that meets it meanwhile,
+    /// also one that does not wait.
     pub fn close(&self) {
         close(&self.placed);
     }

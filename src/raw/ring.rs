@@ -1,4 +1,4 @@
-//! The ring: a queue for one producer and one consumer, without a lock, and wait-free as long as neither end waits for the other.
+//! The ring: a queue for one producer and one consumer, without a lock, and wait-free as long as neither end waits for the other and it is open.
 //!
 //! Each end is claimed by one word that names its holder's process. The holder knows its own position, and a former value of the other's,
 //! in private memory; in the region it stores its position, and reads it back only to see, before it waits, whether somebody scribbled there. An item is written, then published by one store of the
@@ -12,8 +12,8 @@
 //! **Closing** has two steps, because no lock keeps a send from being under way. `closed` is stored; and then it is settled, by one
 //! exchange of `end`, which tail was the last: whoever sees `closed` (the closer before it returns, either end at its next look) makes a
 //! full fence, outlasts what the ends have under way, reads the tail, and exchanges. The producer looks at `closed` after each publication: if it sees it, what it just
-//! published counts only if `end` says so, else it takes it back and reports `Closed`. If it does not see it, the publication came before the
-//! fence of whoever settles, who therefore reads this tail or a later one. The consumer looks at `closed` after it
+//! published counts only if `end` says so, else it takes it back and reports `Closed`. If it does not see it, it looked before the fence of whoever
+//! settles, who therefore outlasts the publication, and reads this tail or a later one. The consumer looks at `closed` after it
 //! has read a tail: if it does not see it, that tail was visible before any such fence, and so is not behind the end.
 //!
 //! # Points of death
@@ -101,11 +101,12 @@ impl RawRing {
     pub(crate) fn close(&self) {
         // Release: pairs with the Acquire in `is_closed`.
         self.idle.closed.store(1, Ordering::Release);
-        // It makes a full fence, which pairs with the one in `register`; but not if somebody else has settled it.
-        self.settle();
+        // Pairs with the one in `register`.
         fence(Ordering::SeqCst);
+        // First: whoever is woken settles by himself, whatever becomes of us.
         self.idle.not_empty.notify(u32::MAX);
         self.idle.not_full.notify(u32::MAX);
+        self.settle();
     }
 
     #[inline]

@@ -38,8 +38,8 @@ pub(crate) trait Source<M: Membership> {
     /// Whether the call that takes it would not be told to wait. It takes nothing, and asks after owners only when `look` says so.
     fn is_ready(&self, look: Look) -> bool;
 
-    /// Whether what a notifier does before it sees a registration may be seen only after [`ARRIVAL`]: it makes no fence. Asked between
-    /// the registration and the look. (Futures wait for none such.)
+    /// Whether what a notifier does before it sees a registration may be seen only after [`ARRIVAL`]: it makes no fence. (Futures wait
+    /// for none such.)
     fn is_seen_late(&self) -> bool {
         false
     }
@@ -101,16 +101,15 @@ impl<S: ?Sized> Any<'_, S> {
         let mut sleeps = Vec::with_capacity(self.sources.len());
         let (mut nap, mut patience) = (FIRST_NAP, PATIENCE.0);
         let mut asks = false;
-        // Whether all notifiers have seen us by now, as long as no word moves.
-        let mut seen = false;
+        let is_late = self.sources.iter().any(|(s, _)| s.is_seen_late());
+        // All words, as they have been for long enough that each notifier has seen us.
+        let mut seen: Vec<u32> = Vec::new();
         loop {
             tickets.clear();
-            let mut late = false;
             for (source, _) in self.sources {
                 tickets.push(source.signal().register(source.members()));
-                late |= !seen && source.is_seen_late();
             }
-            if late {
+            if is_late {
                 linger();
             }
             // After the registration, so that the next death ends the wait.
@@ -135,11 +134,16 @@ impl<S: ?Sized> Any<'_, S> {
                     deaths: ticket.deaths,
                 }));
             }
-            let mut wake = Wake::Again;
+            // Nobody clears a signal's bits without changing its count.
+            let brief = is_late && !seen.iter().eq(sleeps.iter().map(|s| &s.expected));
             if sleeps.len() == tickets.len() && !time_is_up {
-                let nap = if late { Nap::AtMost(ARRIVAL) } else { nap };
-                wake = M::park_on_any(&sleeps, nap, patience, self.deadline);
+                let nap = if brief { Nap::AtMost(ARRIVAL) } else { nap };
+                let wake = M::park_on_any(&sleeps, nap, patience, self.deadline);
                 patience = (patience * 2).min(PATIENCE.1);
+                if brief && wake == Wake::TimedOut {
+                    seen.clear();
+                    seen.extend(sleeps.iter().map(|s| s.expected));
+                }
             }
             if let Some(index) = self.first_ready(Look::AtOnce) {
                 self.pass_on(&tickets);
@@ -154,12 +158,11 @@ impl<S: ?Sized> Any<'_, S> {
             // The first nap was in vain; or somebody died; or the time is up.
             asks = self.deadline.has_passed()
                 || death
-                || !moved && !late && nap == FIRST_NAP
+                || !moved && !brief && nap == FIRST_NAP
                 || self.asked.is_due(ASK_EVERY);
-            if !moved && !late {
+            if !moved && !brief {
                 nap = Nap::UntilDeath;
             }
-            seen = !moved && (seen || late && wake == Wake::TimedOut);
         }
     }
 
@@ -193,6 +196,7 @@ impl<S: ?Sized> Any<'_, S> {
 mod tests {
     use super::*;
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     const BRIEF: Nap = Nap::AtMost(ARRIVAL);
     const LONG: Nap = Nap::UntilDeath;
@@ -204,6 +208,9 @@ mod tests {
     struct Late<'a> {
         signal: &'a RawSignal,
         parks: &'a [Park],
+        /// When it is asked after deaths so many times, somebody notifies: 0 and 2 are the first two registrations.
+        notified_at: usize,
+        asked: AtomicUsize,
         naps: Mutex<Vec<Nap>>,
     }
 
@@ -213,6 +220,9 @@ mod tests {
         }
 
         fn deaths(&self) -> u32 {
+            if self.asked.fetch_add(1, Ordering::Relaxed) == self.notified_at {
+                self.signal.notify(1);
+            }
             0
         }
 
@@ -248,27 +258,21 @@ mod tests {
         }
     }
 
-    #[test]
-    fn nobody_sleeps_for_long_upon_a_notifier_that_may_have_missed_the_bits() {
-        let time_is_up: Park = |_| Wake::TimedOut;
-        let interrupted: Park = |_| Wake::Again;
-        let notified: Park = |signal| {
-            signal.notify(1);
-            Wake::Woken
-        };
-        let parks = [
-            interrupted,
-            time_is_up,
-            time_is_up,
-            notified,
-            time_is_up,
-            time_is_up,
-        ];
+    const TIME_IS_UP: Park = |_| Wake::TimedOut;
+    const INTERRUPTED: Park = |_| Wake::Again;
+    const NOTIFIED: Park = |signal| {
+        signal.notify(1);
+        Wake::Woken
+    };
+
+    fn naps(parks: &[Park], notified_at: usize) -> Vec<Nap> {
         // SAFETY: all zero is a signal that nobody waits for.
         let signal: RawSignal = unsafe { std::mem::zeroed() };
         let late = Arc::new(Late {
             signal: &signal,
-            parks: &parks,
+            parks,
+            notified_at,
+            asked: AtomicUsize::new(0),
             naps: Mutex::default(),
         });
         let sources = [(late.clone(), MemberId::new(5, 1).unwrap())];
@@ -280,7 +284,25 @@ mod tests {
             deadline: Deadline::NEVER,
         };
         assert_eq!(any.wait().unwrap(), 0);
-        let naps = [BRIEF, BRIEF, FIRST_NAP, LONG, BRIEF, LONG];
-        assert_eq!(*late.naps.lock().unwrap(), naps);
+        late.naps.lock().unwrap().clone()
+    }
+
+    #[test]
+    fn nobody_sleeps_for_long_upon_a_notifier_that_may_have_missed_the_bits() {
+        let parks = [
+            INTERRUPTED,
+            TIME_IS_UP,
+            TIME_IS_UP,
+            NOTIFIED,
+            TIME_IS_UP,
+            TIME_IS_UP,
+        ];
+        let expected = [BRIEF, BRIEF, FIRST_NAP, LONG, BRIEF, LONG];
+        assert_eq!(naps(&parks, usize::MAX), expected);
+    }
+
+    #[test]
+    fn nor_when_the_word_moves_before_it_registers_anew() {
+        assert_eq!(naps(&[TIME_IS_UP; 3], 2), [BRIEF, BRIEF, FIRST_NAP]);
     }
 }

@@ -49,11 +49,7 @@ impl Source<Inner> for Ready {
     }
 
     fn is_seen_late(&self) -> bool {
-        let raw = self.placed.control();
-        match self.what {
-            What::Items => raw.producer.claim.is_seen_late(),
-            What::Room => raw.consumer.claim.is_seen_late(),
-        }
+        true
     }
 }
 

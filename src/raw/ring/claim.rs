@@ -4,7 +4,6 @@ use crate::error::{Error, Result};
 use crate::raw::member::owner_is_alive;
 use crate::raw::mutex::LOST_AT_ONCE;
 use crate::raw::{MemberId, Membership};
-use crate::sys::asymmetric::TAKES_TIME;
 use crate::sys::atomic::{AtomicU32, Ordering, fence};
 
 /// Who holds an end.
@@ -46,7 +45,7 @@ impl Claim {
     /// The caller holds the end.
     pub(super) fn give_up(&self, me: MemberId) {
         let mut word = self.word.load(Ordering::Relaxed);
-        // Twice: the two bits above are as they were when we claimed, unless somebody scribbled.
+        // Twice: the two bits above the owner are zero, unless somebody scribbled.
         for _ in 0..2 {
             if word & MemberId::MASK != me.bits() {
                 return;
@@ -65,13 +64,5 @@ impl Claim {
     /// Whether somebody alive holds the end. Asks the kernel.
     pub(crate) fn is_held<M: Membership>(&self, members: &M) -> bool {
         owner_is_alive(self.word.load(Ordering::Relaxed), members)
-    }
-
-    /// Whether what its holder, if there is one, does may be seen late. Asked before the look at what the holder
-    /// stores: one who is seen to be gone has left all its stores to be seen.
-    pub(crate) fn is_seen_late(&self) -> bool {
-        // Acquire: pairs with the Release of `give_up`, also through the claims that came after it.
-        let word = self.word.load(Ordering::Acquire);
-        TAKES_TIME && word & MemberId::MASK != 0
     }
 }

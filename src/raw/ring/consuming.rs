@@ -116,7 +116,7 @@ impl Consuming {
             tail.wrapping_sub(head)
         };
         let worth_it = || filled() >= least || ring.is_closed();
-        looking_twice(call, &ring.producer.claim, &worth_it, |call| {
+        looking_twice(call, &worth_it, |call| {
             let attempt = |_| self.look_for_items(ring, least);
             // Nothing is taken yet.
             let more = || filled() > least;

@@ -1,10 +1,9 @@
 //! Waiting for what the other side changes behind a light fence.
 
 use super::RawRing;
-use super::claim::Claim;
 use crate::error::Result;
 use crate::raw::{Call, MemberId, Membership, Nap};
-use crate::sys::asymmetric::{ARRIVAL, linger, outlast};
+use crate::sys::asymmetric::{ARRIVAL, TAKES_TIME, linger, outlast};
 use crate::sys::atomic::{AtomicU32, Ordering, fence};
 use crate::sys::deadline::Deadline;
 use crate::sys::futex::Wake;
@@ -13,24 +12,19 @@ use std::cell::Cell;
 impl RawRing {
     /// Behind it all is seen that either end did before it could see what the caller stored.
     pub(super) fn outlast_the_ends(&self) {
-        // Pairs with the fence of one who takes an end after we looked who holds it.
         fence(Ordering::SeqCst);
-        if self.producer.claim.is_seen_late() || self.consumer.claim.is_seen_late() {
-            outlast();
-        }
+        outlast();
     }
 }
 
-/// Calls `wait` with members who know that what is waited for changes behind a light fence of the holder of `peer`.
+/// Calls `wait` with members who know that what is waited for changes behind a light fence.
 pub(super) fn looking_twice<M: Membership, W: Fn() -> bool>(
     call: &Call<'_, M>,
-    peer: &Claim,
     worth_it: &W,
     wait: impl FnOnce(&Call<'_, LooksTwice<'_, M, &W>>) -> Result<()>,
 ) -> Result<()> {
     let members = LooksTwice {
         members: call.members,
-        peer,
         worth_it,
         seen: Cell::new(None),
     };
@@ -45,7 +39,6 @@ pub(super) fn looking_twice<M: Membership, W: Fn() -> bool>(
 /// Members who, before they sleep for long, look twice.
 pub(super) struct LooksTwice<'a, M, W> {
     members: &'a M,
-    peer: &'a Claim,
     worth_it: W,
     /// The signal's word, as it has been for long enough that the other side has seen it.
     seen: Cell<Option<u32>>,
@@ -74,18 +67,11 @@ impl<M: Membership, W: Fn() -> bool> Membership for LooksTwice<'_, M, W> {
     ) -> Wake {
         let park = |nap| self.members.park(word, expected, deaths, nap, deadline);
         // The signal's bits are set, and nobody clears them without changing its count.
-        if self.seen.get() == Some(expected) {
-            return park(nap);
-        }
-        // Asked before the look: one who gives the end up meanwhile has left all that it did to be seen.
-        let is_late = self.peer.is_seen_late();
-        if is_late {
+        if TAKES_TIME && self.seen.get() != Some(expected) {
             linger();
-        }
-        if (self.worth_it)() {
-            return Wake::Again;
-        }
-        if is_late {
+            if (self.worth_it)() {
+                return Wake::Again;
+            }
             let wake = park(Nap::AtMost(ARRIVAL));
             if wake != Wake::TimedOut || deadline.has_passed() || (self.worth_it)() {
                 return wake;
@@ -103,16 +89,6 @@ mod tests {
 
     const LONG: Nap = Nap::UntilDeath;
     const BRIEF: Nap = Nap::AtMost(ARRIVAL);
-
-    fn held(bits: u32) -> Claim {
-        Claim {
-            word: AtomicU32::new(bits),
-        }
-    }
-
-    fn holder() -> u32 {
-        MemberId::new(3, 7).unwrap().bits()
-    }
 
     /// Everybody lives; of each nap it is written down how long it was to be, and it ends as was said.
     struct Naps<'a> {
@@ -136,11 +112,10 @@ mod tests {
     }
 
     /// Parks on each of `words` in turn, and says which naps were taken.
-    fn naps(peer: &Claim, words: &[u32], end: Wake, worth_it: impl Fn() -> bool) -> Vec<Nap> {
+    fn naps(words: &[u32], end: Wake, worth_it: impl Fn() -> bool) -> Vec<Nap> {
         let taken = RefCell::default();
         let members = LooksTwice {
             members: &Naps { taken: &taken, end },
-            peer,
             worth_it,
             seen: Cell::new(None),
         };
@@ -151,38 +126,23 @@ mod tests {
     }
 
     #[test]
-    fn nobody_sleeps_for_long_upon_a_holder_that_may_have_missed_the_bits() {
-        let light = held(holder());
+    fn nobody_sleeps_for_long_while_the_other_side_may_have_missed_the_bits() {
         let never = || false;
-        let of = |words: &[u32]| naps(&light, words, Wake::TimedOut, never);
+        let of = |words: &[u32]| naps(words, Wake::TimedOut, never);
         assert_eq!(of(&[3]), [BRIEF, LONG]);
         assert_eq!(of(&[3, 3]), [BRIEF, LONG, LONG]);
         assert_eq!(of(&[3, 7, 7]), [BRIEF, LONG, BRIEF, LONG, LONG], "anew");
         // A nap that something else ended was perhaps too short.
-        let of = |words: &[u32]| naps(&light, words, Wake::Again, never);
+        let of = |words: &[u32]| naps(words, Wake::Again, never);
         assert_eq!(of(&[3, 3]), [BRIEF, BRIEF]);
-        assert_eq!(naps(&light, &[3], Wake::TimedOut, || true), []);
-        assert_eq!(naps(&held(0), &[3], Wake::TimedOut, never), [LONG]);
+        assert_eq!(naps(&[3], Wake::TimedOut, || true), []);
     }
 
     #[test]
     fn what_arrives_during_the_brief_nap_is_seen() {
-        let light = held(holder());
         let looks = Cell::new(0);
         let at_the_second = || looks.replace(looks.get() + 1) == 1;
-        let taken = naps(&light, &[3], Wake::TimedOut, at_the_second);
+        let taken = naps(&[3], Wake::TimedOut, at_the_second);
         assert_eq!((taken, looks.get()), (vec![BRIEF], 2));
-    }
-
-    #[test]
-    fn one_who_leaves_during_the_first_look_is_not_slept_upon() {
-        let light = held(holder());
-        // It stored and looked for sleepers too early, and leaves; of the store this look has seen nothing yet.
-        let worth_it = || {
-            light.give_up(MemberId::from_bits(holder()).unwrap());
-            false
-        };
-        assert_eq!(naps(&light, &[3], Wake::TimedOut, worth_it), [BRIEF, LONG]);
-        assert!(!light.is_seen_late());
     }
 }

@@ -113,7 +113,7 @@ impl Producing {
             // A difference that is none is for the attempt to report.
             used > capacity || capacity - used >= least || ring.is_closed()
         };
-        looking_twice(call, &ring.consumer.claim, &worth_it, |call| {
+        looking_twice(call, &worth_it, |call| {
             let attempt = |_| self.look_for_room(ring, least);
             wait_for(call, &ring.idle.not_full, attempt, worth_it)
         })
