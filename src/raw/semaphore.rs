@@ -71,13 +71,15 @@ impl RawSemaphore {
     ///
     /// `asked` is when the caller's handle last asked the kernel after those who hold permits. While permits come and go each wait may
     /// be too short to ask, and those of the dead would be missing for ever: so one attempt in vain asks, now and then.
-    #[inline]
     pub(crate) fn acquire<M: Membership>(
         &self,
         tallies: &[Tally],
         call: &Call<'_, M>,
         asked: &LastDone,
     ) -> Result<()> {
+        if self.acquire_at_once(tallies, call.me) {
+            return Ok(());
+        }
         let attempt = |look| {
             let asks = || match look {
                 Look::AskingAfterOwners => true,
@@ -90,9 +92,68 @@ impl RawSemaphore {
         wait_for_items(call, &self.released, attempt, is_there, is_there)
     }
 
+    /// As [`acquire`](Self::acquire), if a permit is there, nobody is at work, and the member's slot was its own before. `false`: it has none.
+    #[inline]
+    pub(crate) fn acquire_at_once(&self, tallies: &[Tally], me: MemberId) -> bool {
+        self.available() != 0
+            && self.change_own(tallies, me, |counted, available, total| {
+                let mine = counted.checked_add(1)?;
+                Some((
+                    mine,
+                    available.checked_sub(1).filter(|_| available <= total)?,
+                ))
+            })
+    }
+
+    /// As [`release`](Self::release), if nobody is at work. `false`: nothing was done.
+    #[inline]
+    pub(crate) fn release_at_once(&self, tallies: &[Tally], me: MemberId) -> bool {
+        let released = self.change_own(tallies, me, |counted, available, total| {
+            let mine = counted.checked_sub(1)?;
+            Some((mine, available.checked_add(1).filter(|n| *n <= total)?))
+        });
+        if released {
+            self.tell(1);
+        }
+        released
+    }
+
+    /// Under the lock, if it is free: what of the member's count, `available` and `total` is to become the first two of them.
+    #[inline]
+    fn change_own(
+        &self,
+        tallies: &[Tally],
+        me: MemberId,
+        change: impl FnOnce(u32, u64, u64) -> Option<(u32, u64)>,
+    ) -> bool {
+        if !self.lock.lock_at_once(me) {
+            return false;
+        }
+        let tally = &tallies[me.slot() as usize];
+        let word = tally.word.load_own();
+        let own = Some(word as u32).filter(|count| Counted::word(me, *count) == word);
+        let (available, total) = (self.available.load_own(), self.total.load_own());
+        let changed = own.and_then(|count| change(count, available, total));
+        if let Some((mine, available)) = changed {
+            // This store takes the permit, or gives it back. Relaxed: the lock orders what only its holders store.
+            tally.word.store(Counted::word(me, mine), Ordering::Relaxed);
+            self.available.store(available, Ordering::Relaxed);
+        }
+        self.lock.unlock();
+        changed.is_some()
+    }
+
+    /// The lock was left just now, and so many permits became available.
+    #[inline]
+    fn tell(&self, freed: u64) {
+        // The unlock was a read-modify-write. Pairs with the fence in `register`.
+        fence_after_rmw();
+        self.released
+            .notify(u32::try_from(freed).unwrap_or(u32::MAX));
+    }
+
     /// As [`acquire`](Self::acquire), at once: `Err(WouldBlock)` if there is none. Asks the kernel after those who hold them, so
     /// that one who only ever tries finds out about a death too.
-    #[inline]
     pub(crate) fn try_acquire<M: Membership>(
         &self,
         tallies: &[Tally],
@@ -106,7 +167,6 @@ impl RawSemaphore {
     }
 
     /// One attempt, which asks after those who hold permits if there is none and `asks` says so.
-    #[inline]
     fn acquire_now<M: Membership>(
         &self,
         tallies: &[Tally],
@@ -144,12 +204,14 @@ impl RawSemaphore {
     }
 
     /// Gives one of the caller's permits back.
-    #[inline]
     pub(crate) fn release<M: Membership>(
         &self,
         tallies: &[Tally],
         call: &Call<'_, M>,
     ) -> Result<()> {
+        if self.release_at_once(tallies, call.me) {
+            return Ok(());
+        }
         let mut turn = self.turn(tallies, call)?;
         turn.let_go(call.me)?;
         turn.make_available(1)
@@ -198,7 +260,6 @@ impl RawSemaphore {
         self.available.load(Ordering::Relaxed)
     }
 
-    #[inline]
     fn turn<'a, M: Membership>(
         &'a self,
         tallies: &'a [Tally],
@@ -219,7 +280,6 @@ impl RawSemaphore {
 
 impl Turn<'_> {
     /// Takes a permit if there is any; those of a dead one that had the member's slot before are there.
-    #[inline]
     fn take(&mut self, me: MemberId) -> Result<bool> {
         let tally = &self.tallies[me.slot() as usize];
         let counted = Counted::of(tally.word.load_own());
@@ -243,7 +303,6 @@ impl Turn<'_> {
     }
 
     /// Takes a permit out of the member's hands.
-    #[inline]
     fn let_go(&self, me: MemberId) -> Result<()> {
         let tally = &self.tallies[me.slot() as usize];
         let mine = Counted::of(tally.word.load_own()).by(me);
@@ -252,7 +311,6 @@ impl Turn<'_> {
         Ok(())
     }
 
-    #[inline]
     fn make_available(&mut self, count: u64) -> Result<()> {
         let available = self
             .of
@@ -303,15 +361,10 @@ fn held(counted: Counted) -> u32 {
 }
 
 impl Drop for Turn<'_> {
-    #[inline]
     fn drop(&mut self) {
         self.of.lock.unlock();
         if self.freed != 0 {
-            // The unlock was a read-modify-write. Pairs with the fence in `register`.
-            fence_after_rmw();
-            self.of
-                .released
-                .notify(u32::try_from(self.freed).unwrap_or(u32::MAX));
+            self.of.tell(self.freed);
         }
     }
 }

@@ -116,7 +116,10 @@ impl Semaphore {
     /// Takes a permit, waiting as long as it takes.
     #[inline]
     pub fn acquire(&self) -> Result<Permit<'_>> {
-        self.acquire_until(Deadline::NEVER)
+        match self.acquire_at_once()? {
+            Some(permit) => Ok(permit),
+            None => self.acquire_until(Deadline::NEVER),
+        }
     }
 
     /// Takes a permit if there is one; [`WouldBlock`](crate::Error::WouldBlock) otherwise.
@@ -124,6 +127,14 @@ impl Semaphore {
     /// It waits for those that are just taking one or giving one back, at most about a millisecond.
     #[inline]
     pub fn try_acquire(&self) -> Result<Permit<'_>> {
+        match self.acquire_at_once()? {
+            Some(permit) => Ok(permit),
+            None => self.try_acquire_slowly(),
+        }
+    }
+
+    #[cold]
+    fn try_acquire_slowly(&self) -> Result<Permit<'_>> {
         let call = self.placed.call(Deadline::PASSED)?;
         let took = self.raw().try_acquire(self.tallies(), &call);
         self.permit(call.me, took)
@@ -170,7 +181,17 @@ impl Semaphore {
         Awaited::new(&self.placed, |raw| &raw.released, ready)
     }
 
+    /// `None`: that is not possible without waiting, or asking after others.
     #[inline]
+    fn acquire_at_once(&self) -> Result<Option<Permit<'_>>> {
+        let me = self.placed.me()?;
+        match self.raw().acquire_at_once(self.tallies(), me) {
+            true => self.permit(me, Ok(())).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    #[cold]
     fn acquire_until(&self, deadline: Deadline) -> Result<Permit<'_>> {
         let call = self.placed.call(deadline)?;
         let took = self.raw().acquire(self.tallies(), &call, &self.asked);
@@ -252,7 +273,12 @@ impl Permit<'_> {
         self.of.placed.member().load(Ordering::Relaxed) == self.me.bits()
     }
 
-    #[inline]
+    #[cold]
+    fn release_slowly(&self) {
+        // An error: as in `forget`.
+        let _ = self.of.raw().release(self.of.tallies(), &self.call());
+    }
+
     fn call(&self) -> Call<'_, Inner> {
         Call {
             members: self.of.placed.inner(),
@@ -267,8 +293,10 @@ impl Drop for Permit<'_> {
     #[inline]
     fn drop(&mut self) {
         if self.is_mine() {
-            // An error: as in `forget`.
-            let _ = self.of.raw().release(self.of.tallies(), &self.call());
+            let tallies = self.of.tallies();
+            if !self.of.raw().release_at_once(tallies, self.me) {
+                self.release_slowly();
+            }
         }
     }
 }
