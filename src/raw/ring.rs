@@ -76,6 +76,15 @@ pub(crate) struct RingIdle {
     pub(crate) closed: AtomicU32,
 }
 
+/// The index of a cell that is less than `capacity` beyond the last.
+#[inline]
+fn index_behind(index: u64, capacity: u64) -> u64 {
+    match index >= capacity {
+        true => index - capacity,
+        false => index,
+    }
+}
+
 impl RawRing {
     #[cfg(commonhold_loom)]
     pub(crate) fn new() -> RawRing {

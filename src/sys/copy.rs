@@ -261,6 +261,48 @@ pub(crate) unsafe fn load_packed<T: CheckedBitPattern>(place: *const u8) -> T::B
     unsafe { bits.assume_init() }
 }
 
+/// Writes `values` into consecutive places among packed ones, from `place` on.
+///
+/// # Safety
+/// As for [`store_packed`], for as many places.
+#[inline]
+pub(crate) unsafe fn store_run<T: NoUninit>(place: *mut u8, values: &[T]) {
+    // SAFETY: `T: NoUninit`, so all bytes may be read; the places are as the caller promises, and where the unit is 8 aligned to it, and of
+    // whole words.
+    unsafe {
+        if packed_unit::<T>() == 8 {
+            let bytes = std::slice::from_raw_parts(values.as_ptr().cast(), size_of_val(values));
+            return store_bytes(place, bytes);
+        }
+        for (i, value) in values.iter().enumerate() {
+            store_packed(place.add(i * size_of::<T>()), value);
+        }
+    }
+}
+
+/// Reads the bytes of consecutive values among packed ones, from `place` on, without judging them. Fills all of `bits`.
+///
+/// # Safety
+/// As for [`store_run`].
+#[inline]
+pub(crate) unsafe fn load_run<T: CheckedBitPattern>(
+    place: *const u8,
+    bits: &mut [MaybeUninit<T::Bits>],
+) {
+    const { assert!(size_of::<T>() == size_of::<T::Bits>()) };
+    // SAFETY: as in `store_run`; any bytes are a `T::Bits` (`AnyBitPattern`).
+    unsafe {
+        if packed_unit::<T>() == 8 {
+            let to = bits.as_mut_ptr().cast();
+            let bytes = std::slice::from_raw_parts_mut(to, size_of_val(bits));
+            return load_bytes(place.cast_mut(), bytes);
+        }
+        for (i, bits) in bits.iter_mut().enumerate() {
+            bits.write(load_packed::<T>(place.add(i * size_of::<T>())));
+        }
+    }
+}
+
 /// The value that `bits` stand for, or `None` if they stand for none (a `bool` of 2, an enum without that variant).
 #[inline]
 pub(crate) fn judge<T: CheckedBitPattern>(bits: &T::Bits) -> Option<T> {
@@ -330,10 +372,19 @@ mod tests {
             for (i, value) in values.iter().enumerate() {
                 store_packed(room.0.as_mut_ptr().add(i * size), value);
             }
-            for (i, value) in values.iter().enumerate() {
-                let bits = load_packed::<T>(room.0.as_ptr().add(i * size));
-                assert_eq!(judge::<T>(&bits), Some(*value));
-            }
+            let all_there = |room: &Room| {
+                let mut run = [const { MaybeUninit::uninit() }; 3];
+                load_run::<T>(room.0.as_ptr(), &mut run);
+                for (i, value) in values.iter().enumerate() {
+                    let bits = load_packed::<T>(room.0.as_ptr().add(i * size));
+                    assert_eq!(judge::<T>(&bits), Some(*value));
+                    assert_eq!(judge::<T>(run[i].assume_init_ref()), Some(*value));
+                }
+            };
+            all_there(&room);
+            room.0[..3 * size].fill(0xA5);
+            store_run(room.0.as_mut_ptr(), &values);
+            all_there(&room);
             // As a slice of them stands in memory.
             let bytes = std::slice::from_raw_parts(values.as_ptr().cast::<u8>(), 3 * size);
             assert_eq!(&room.0[..3 * size], bytes);

@@ -24,14 +24,16 @@ mod real {
     const LOOKS: u32 = 50;
     /// And at a lock, at the last: for 2.5 µs. Each look takes the word's line away from its owner, who works with it.
     const LOCK_LOOKS: u32 = 16;
-    /// And when it looks closely: every 50 ns. How long a pause takes differs by a factor of ten between processors.
-    const CLOSE_LOOKS: u32 = 800;
+    /// And when it looks closely: every 25 ns. How long a pause takes differs by a factor of ten between processors.
+    const CLOSE_LOOKS: u32 = 1600;
+    /// As one part in this many of the longest spin, 2 µs, lasts a look-out.
+    const LOOK_OUT: u32 = 20;
     /// One wait in this many spins to the full, to find out whether it pays again.
     const PROBE: u32 = 16;
     /// How many waits look closely after one that found a single item.
-    const CLOSE_WAITS: u32 = 64;
+    const CLOSE_WAITS: u32 = 512;
     /// How many fewer, for each of them that finds more than that.
-    const TOO_CLOSE: u32 = 8;
+    const TOO_CLOSE: u32 = 64;
 
     /// How many pauses the longest spin takes on this machine; 0 where there is only one CPU.
     fn longest() -> u32 {
@@ -102,6 +104,25 @@ mod real {
                 (_, true) => left.saturating_sub(TOO_CLOSE),
             };
             self.close.store(next, Ordering::Relaxed);
+        }
+
+        /// Where waits [are close](Self::is_close), and spinning pays: before a wait begins, and all that it takes, looks closely for 2 µs
+        /// whether it `is_there`.
+        #[inline]
+        pub(crate) fn look_out(&self, is_there: impl Fn() -> bool) -> bool {
+            self.is_close() && self.look_out_closely(is_there)
+        }
+
+        fn look_out_closely(&self, is_there: impl Fn() -> bool) -> bool {
+            let most = longest() / LOOK_OUT;
+            if self.budget.load(Ordering::Relaxed) < most {
+                return false;
+            }
+            let step = (longest() / CLOSE_LOOKS).max(1);
+            (0..most / step).any(|_| {
+                (0..step).for_each(|_| std::hint::spin_loop());
+                is_there()
+            })
         }
 
         /// Whether the next look at how far the other end of a queue is had better be made [from afar](Self::keep_distance).
@@ -182,7 +203,7 @@ mod real {
             self.pause(longest() / LOOKS)
         }
 
-        /// As [`back_off`](Self::back_off), up to 50 ns: for what comes once, and is wanted at once.
+        /// As [`back_off`](Self::back_off), up to 25 ns: for what comes once, and is wanted at once.
         #[inline]
         pub(crate) fn look_closely(&mut self) -> bool {
             self.pause(longest() / CLOSE_LOOKS)
@@ -251,6 +272,25 @@ mod real {
         }
 
         #[test]
+        fn who_waits_for_single_items_looks_out_for_them_unless_that_is_in_vain() {
+            if longest() == 0 {
+                return;
+            }
+            let a = Adaptive::new();
+            assert!(!a.look_out(|| unreachable!("nothing is known of single items")));
+            a.found(false);
+            let looks = std::cell::Cell::new(0);
+            let count = || looks.replace(looks.get() + 1);
+            assert!(a.look_out(|| count() == 2));
+            assert_eq!(looks.take(), 3);
+            assert!(!a.look_out(|| count() == u32::MAX));
+            let all = longest() / LOOK_OUT;
+            assert!((all / 100..=all).contains(&looks.get()), "and no longer");
+            (0..100).for_each(|_| a.begin().was_in_vain());
+            assert!(!a.look_out(|| unreachable!("it does not pay")));
+        }
+
+        #[test]
         fn spinning_in_vain_shrinks_the_budget_and_a_probe_restores_it() {
             if longest() == 0 {
                 return;
@@ -297,6 +337,9 @@ mod modelled {
             false
         }
         pub(crate) fn found(&self, _more: bool) {}
+        pub(crate) fn look_out(&self, _is_there: impl Fn() -> bool) -> bool {
+            false
+        }
         pub(crate) fn is_near(&self) -> bool {
             self.is_near
         }

@@ -10,6 +10,7 @@ use crate::segment::Placed;
 use crate::sys::copy;
 use crate::sys::deadline::Deadline;
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::time::Duration;
 
 /// The end of a [`Ring`](super::Ring) by which items are received. There is one at a time; dropping it gives it up.
@@ -141,7 +142,13 @@ impl<T> Consumer<T> {
     /// As [`look_for_items`](Self::look_for_items), by one who has the time to let the producer get ahead first.
     #[inline(never)]
     fn look_from_afar(&mut self, least: u64) -> Result<()> {
-        self.placed.spin.keep_distance(|| true);
+        let (raw, spin) = (self.placed.control(), &self.placed.spin);
+        if spin.look_out(|| self.end.is_worth_a_look(raw, least)) {
+            self.look(least)?;
+            self.placed.spin.found(self.end.filled() > least);
+            return Ok(());
+        }
+        spin.keep_distance(|| true);
         self.look(least)?;
         let (found, capacity) = (self.end.filled(), self.capacity() as u64);
         self.placed.spin.looked(found, capacity);
@@ -165,17 +172,33 @@ impl<T> Consumer<T> {
 impl<T: Plain> Consumer<T> {
     /// Receives an item, waiting for one as long as it takes. If nobody holds the producer's end, it waits for one who will; see
     /// [`is_abandoned`](Self::is_abandoned).
-    #[inline]
+    #[inline(always)]
     pub fn recv(&mut self) -> Result<T> {
-        self.wait_for_items(1, || Deadline::NEVER)?;
+        if self.end.filled() == 0 {
+            self.wait_for_one()?;
+        }
         self.take()
     }
 
+    // Apart: what calls for it is small enough to be inlined.
+    #[cold]
+    fn wait_for_one(&mut self) -> Result<()> {
+        self.wait_for_items(1, || Deadline::NEVER)
+    }
+
     /// Receives an item if there is one; [`Empty`](Error::Empty) otherwise.
-    #[inline]
+    #[inline(always)]
     pub fn try_recv(&mut self) -> Result<T> {
-        self.find_items(1)?;
+        if self.end.filled() == 0 {
+            self.find_one()?;
+        }
         self.take()
+    }
+
+    // As `wait_for_one`.
+    #[cold]
+    fn find_one(&mut self) -> Result<()> {
+        self.find_items(1)
     }
 
     /// Receives an item, waiting for one at most `timeout`.
@@ -218,7 +241,7 @@ impl<T: Plain> Consumer<T> {
     }
 
     /// There is one.
-    #[inline]
+    #[inline(always)]
     fn take(&mut self) -> Result<T> {
         // SAFETY: the place of a T, packed, by the object's shape.
         let bits = unsafe { copy::load_packed::<T>(self.place()) };
@@ -248,32 +271,27 @@ impl<T: Plain> Consumer<T> {
         items
             .try_reserve(count)
             .map_err(|_| Error::no_memory(count * size_of::<T>()))?;
-        let before = items.len();
+        let room = &mut items.spare_capacity_mut()[..count];
+        // SAFETY: `CheckedBitPattern` promises that a T and its bits have one layout.
+        let room = unsafe { &mut *(std::ptr::from_mut(room) as *mut [MaybeUninit<T::Bits>]) };
         let to_the_end = self.capacity() - self.end.index() as usize;
-        let first = count.min(to_the_end);
-        let runs = [(self.place(), first), (self.first_place(), count - first)];
-        let places = runs
-            .into_iter()
-            .flat_map(|(at, n)| (0..n).map(move |i| at.wrapping_add(i * size_of::<T>())));
-        let mut taken = 0;
-        for place in places {
-            // SAFETY: the place of a T, packed, by the object's shape: `first` ends at the last place at the latest.
-            match copy::judge(&unsafe { copy::load_packed::<T>(place) }) {
-                Some(item) => items.push(item),
-                // It ends this batch; the next one begins with it, and is an error that takes it out.
-                None => {
-                    taken = taken.max(1);
-                    break;
-                }
-            }
-            taken += 1;
+        let (first, second) = room.split_at_mut(count.min(to_the_end));
+        // SAFETY: places of Ts, packed, by the object's shape: `first` ends at the last place at the latest.
+        unsafe {
+            copy::load_run::<T>(self.place(), first);
+            copy::load_run::<T>(self.first_place(), second);
         }
-        if let Err(e) = self.check_mine() {
-            items.truncate(before);
-            return Err(e);
-        }
-        self.advance(taken);
-        match items.len() - before {
+        // SAFETY: these filled the room.
+        let bits = room.iter().map(|bits| unsafe { bits.assume_init_ref() });
+        let valid = bits
+            .take_while(|bits| T::is_valid_bit_pattern(bits))
+            .count();
+        self.check_mine()?;
+        // One that is not valid ends this batch; the next one begins with it, and is an error that takes it out.
+        self.advance(valid.max(1) as u64);
+        // SAFETY: so many are Ts.
+        unsafe { items.set_len(items.len() + valid) };
+        match valid {
             0 => Err(Error::Corrupt),
             n => Ok(n),
         }

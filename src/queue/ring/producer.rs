@@ -117,8 +117,13 @@ impl<T> Producer<T> {
         self.end.advance(self.placed.control(), items)
     }
 
-    /// Finds room for `least` items without waiting; `Err(Full)` if there is none.
+    /// Whether there is known to be room for an item, and the end is ours.
     #[inline]
+    fn has_room(&self) -> bool {
+        is_mine(&self.placed, self.end.me()) && self.end.room() != 0
+    }
+
+    /// Finds room for `least` items without waiting; `Err(Full)` if there is none.
     fn find_room(&mut self, least: u64) -> Result<()> {
         self.check_mine()?;
         if self.end.room() >= least {
@@ -127,8 +132,6 @@ impl<T> Producer<T> {
         self.look_for_room(least)
     }
 
-    /// Apart from those that call it, which are small enough to be inlined without it.
-    #[inline(never)]
     fn look_for_room(&mut self, least: u64) -> Result<()> {
         let looked = self.end.look_for_room(self.placed.control(), least);
         // What a region says that is lost means nothing.
@@ -137,7 +140,6 @@ impl<T> Producer<T> {
     }
 
     /// Finds room for `least` items, waiting for it until the deadline.
-    #[inline]
     fn wait_for_room(&mut self, least: u64, deadline: impl FnOnce() -> Deadline) -> Result<()> {
         self.check_mine()?;
         if self.end.room() >= least {
@@ -165,15 +167,33 @@ impl<T> Producer<T> {
 
 impl<T: Plain> Producer<T> {
     /// Sends `item`, waiting for room as long as it takes.
-    #[inline]
+    #[inline(always)]
     pub fn send(&mut self, item: T) -> Result<()> {
+        if self.has_room() {
+            return self.put(&item);
+        }
+        self.send_slowly(item)
+    }
+
+    // Apart: what calls for it is small enough to be inlined, and the item is never in the caller's memory.
+    #[cold]
+    fn send_slowly(&mut self, item: T) -> Result<()> {
         self.wait_for_room(1, || Deadline::NEVER)?;
         self.put(&item)
     }
 
     /// Sends `item` if there is room; [`Full`](Error::Full) otherwise.
-    #[inline]
+    #[inline(always)]
     pub fn try_send(&mut self, item: T) -> Result<()> {
+        if self.has_room() {
+            return self.put(&item);
+        }
+        self.try_send_slowly(item)
+    }
+
+    // As `send_slowly`.
+    #[cold]
+    fn try_send_slowly(&mut self, item: T) -> Result<()> {
         self.find_room(1)?;
         self.put(&item)
     }
@@ -236,7 +256,7 @@ impl<T: Plain> Producer<T> {
     }
 
     /// There is room for it.
-    #[inline]
+    #[inline(always)]
     fn put(&mut self, item: &T) -> Result<()> {
         // SAFETY: the place of a T, packed, by the object's shape.
         unsafe { copy::store_packed(self.place(), item) };
@@ -249,10 +269,8 @@ impl<T: Plain> Producer<T> {
         let to_the_end = self.capacity() - self.end.index() as usize;
         let (first, second) = items[..room].split_at(room.min(to_the_end));
         for (at, items) in [(self.place(), first), (self.first_place(), second)] {
-            for (i, item) in items.iter().enumerate() {
-                // SAFETY: the place of a T, packed, by the object's shape: `first` ends at the last place at the latest.
-                unsafe { copy::store_packed(at.add(i * size_of::<T>()), item) };
-            }
+            // SAFETY: places of Ts, packed, by the object's shape: `first` ends at the last place at the latest.
+            unsafe { copy::store_run(at, items) };
         }
         self.advance(room as u64)?;
         Ok(room)

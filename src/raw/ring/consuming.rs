@@ -1,6 +1,7 @@
 //! What the holder of the consumer's end does.
 
 use super::RawRing;
+use super::index_behind;
 use super::looking_twice::looking_twice;
 use crate::error::{Error, Result};
 use crate::raw::wait::wait_for_items;
@@ -61,6 +62,14 @@ impl Consuming {
     #[inline]
     pub(crate) fn filled(&self) -> u64 {
         self.tail.wrapping_sub(self.head)
+    }
+
+    /// Whether a look may find `least` items, or that there never will be so many.
+    #[inline]
+    pub(crate) fn is_worth_a_look(&self, ring: &RawRing, least: u64) -> bool {
+        // Relaxed: the look reads it again.
+        let tail = ring.producer.position.load(Ordering::Relaxed);
+        tail.wrapping_sub(self.head) >= least || ring.is_closed()
     }
 
     /// Looks whether there are `least` items. `Err(Closed)`: not, and never will be. For the holder alone, not a forked child's copy.
@@ -128,10 +137,7 @@ impl Consuming {
     #[inline]
     pub(crate) fn advance(&mut self, ring: &RawRing, count: u64) {
         self.head = self.head.wrapping_add(count);
-        self.index += count;
-        if self.index >= self.capacity {
-            self.index -= self.capacity;
-        }
+        self.index = index_behind(self.index + count, self.capacity);
         // Release: pairs with the Acquire in `look_for_room`: we are done with the cells.
         ring.consumer.position.store(self.head, Ordering::Release);
         // For a producer that is about to sleep.

@@ -1,6 +1,7 @@
 //! What the holder of the producer's end does.
 
 use super::RawRing;
+use super::index_behind;
 use super::looking_twice::looking_twice;
 use crate::error::{Error, Result};
 use crate::raw::wait::wait_for;
@@ -13,7 +14,7 @@ use crate::sys::atomic::{LoadOwn, Ordering};
 pub(crate) struct Producing {
     me: MemberId,
     capacity: u64,
-    /// The next cell to write. At most `capacity` ahead of `head`.
+    /// The next cell to write.
     tail: u64,
     /// The cell's index: `tail` modulo `capacity`.
     index: u64,
@@ -21,8 +22,8 @@ pub(crate) struct Producing {
     published: u64,
     /// How many items are published at a time.
     every: u64,
-    /// A former value of the consumer's position.
-    head: u64,
+    /// As far as cells may be written: a former value of the consumer's position, and `capacity` more. At most so much ahead of `tail`.
+    limit: u64,
 }
 
 impl Producing {
@@ -44,7 +45,7 @@ impl Producing {
             published: tail,
             every: 1,
             // Nothing is known of the consumer: as if the ring were full.
-            head: tail.wrapping_sub(capacity),
+            limit: tail,
         })
     }
 
@@ -72,7 +73,7 @@ impl Producing {
     /// For how many items there is room, as far as is known without a look.
     #[inline]
     pub(crate) fn room(&self) -> u64 {
-        self.capacity - self.tail.wrapping_sub(self.head)
+        self.limit.wrapping_sub(self.tail)
     }
 
     /// Looks whether there is room for `least` items; if not, publishes what is not yet.
@@ -83,7 +84,7 @@ impl Producing {
         if self.tail.wrapping_sub(head) > self.capacity {
             return Err(Error::Corrupt);
         }
-        self.head = head;
+        self.limit = head.wrapping_add(self.capacity);
         if self.room() >= least {
             return Ok(true);
         }
@@ -124,10 +125,7 @@ impl Producing {
     #[inline]
     pub(crate) fn advance(&mut self, ring: &RawRing, count: u64) -> Result<()> {
         self.tail = self.tail.wrapping_add(count);
-        self.index += count;
-        if self.index >= self.capacity {
-            self.index -= self.capacity;
-        }
+        self.index = index_behind(self.index + count, self.capacity);
         if self.tail.wrapping_sub(self.published) >= self.every {
             return self.publish_now(ring);
         }
@@ -146,13 +144,14 @@ impl Producing {
     #[inline]
     fn publish_now(&mut self, ring: &RawRing) -> Result<()> {
         // Release: pairs with the Acquire in `look_for_items` and `settle`; this store is the publication.
-        ring.producer.position.store(self.tail, Ordering::Release);
+        let tail = self.tail;
+        ring.producer.position.store(tail, Ordering::Release);
         // For a consumer that is about to sleep, and for `settle`.
         light_fence();
         if ring.is_closed() {
             return self.publish_closed(ring);
         }
-        self.published = self.tail;
+        self.published = tail;
         ring.idle.not_empty.notify(u32::MAX);
         Ok(())
     }
@@ -169,7 +168,7 @@ impl Producing {
         self.tail = self.published;
         self.index = self.tail % self.capacity;
         // A peer may have shown a position between the two.
-        self.head = self.tail.wrapping_sub(self.capacity);
+        self.limit = self.tail;
         // Nobody believes it any more; but what is written next shall not be further and further away. Relaxed: it shows no cell.
         ring.producer.position.store(self.tail, Ordering::Relaxed);
         Err(Error::Closed)
