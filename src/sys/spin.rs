@@ -120,8 +120,10 @@ mod real {
             }
             let step = (longest() / CLOSE_LOOKS).max(1);
             (0..most / step).any(|_| {
-                (0..step).for_each(|_| std::hint::spin_loop());
-                is_there()
+                is_there() || {
+                    (0..step).for_each(|_| std::hint::spin_loop());
+                    false
+                }
             })
         }
 
