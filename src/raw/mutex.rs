@@ -471,39 +471,37 @@ pub(crate) fn is_free(word: u32) -> bool {
 /// long ones that end when the sweep finds a death.
 pub(crate) struct Naps {
     taken: u32,
-    /// How many of the shortest come before all others.
-    shortest: u32,
+    /// How many of those who keep watch come before all others.
+    watch: u32,
 }
 
 impl Naps {
     const SHORT_ONES: u32 = 8;
-    const SHORTEST: Duration = Duration::from_millis(1);
+    const FIRST: Duration = Duration::from_millis(1);
     const LONGEST: Duration = Duration::from_millis(20);
-    /// As many of the shortest as one takes who keeps watch.
-    const WATCH: u32 = 16;
+    /// One who keeps watch takes so many of these first.
+    const WATCH: u32 = 20;
+    const WATCHING: Duration = Duration::from_micros(800);
 
     pub(crate) fn new() -> Naps {
-        Naps {
-            taken: 0,
-            shortest: 0,
-        }
+        Naps { taken: 0, watch: 0 }
     }
 
     /// Nobody is known to sleep who would ask after the owner: so this one does, again and again, for a while. If all did, a crowd would keep
     /// the processors busy with it.
     pub(crate) fn keep_watch(&mut self) {
-        self.shortest = Self::WATCH;
+        self.watch = Self::WATCH;
     }
 
     pub(crate) fn next(&mut self) -> Nap {
-        if self.shortest > 0 {
-            self.shortest -= 1;
-            return Nap::AtMost(Self::SHORTEST);
+        if self.watch > 0 {
+            self.watch -= 1;
+            return Nap::AtMost(Self::WATCHING);
         }
         if self.taken == Self::SHORT_ONES {
             return Nap::UntilDeath;
         }
-        let nap = (Self::SHORTEST * (1 << self.taken)).min(Self::LONGEST);
+        let nap = (Self::FIRST * (1 << self.taken)).min(Self::LONGEST);
         self.taken += 1;
         Nap::AtMost(nap)
     }
@@ -525,12 +523,12 @@ mod tests {
     }
 
     #[test]
-    fn who_keeps_watch_takes_many_of_the_shortest_naps_before_all_others() {
+    fn who_keeps_watch_takes_many_shorter_naps_before_all_others() {
         let mut naps = Naps::new();
         naps.keep_watch();
         let mut others = Naps::new();
-        for _ in 0..16 {
-            assert_eq!(naps.next(), Nap::AtMost(Duration::from_millis(1)));
+        for _ in 0..20 {
+            assert_eq!(naps.next(), Nap::AtMost(Duration::from_micros(800)));
         }
         for _ in 0..10 {
             assert_eq!(naps.next(), others.next());
