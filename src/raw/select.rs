@@ -134,7 +134,7 @@ impl<S: ?Sized> Any<'_, S> {
                     deaths: ticket.deaths,
                 }));
             }
-            // Nobody clears a signal's bits without changing its count.
+            // Nobody clears WAITERS, by which notifiers go, without changing the count.
             let brief = is_late && !seen.iter().eq(sleeps.iter().map(|s| &s.expected));
             if sleeps.len() == tickets.len() && !time_is_up {
                 let nap = if brief { Nap::AtMost(ARRIVAL) } else { nap };

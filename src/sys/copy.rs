@@ -289,7 +289,10 @@ pub(crate) unsafe fn load_run<T: CheckedBitPattern>(
     place: *const u8,
     bits: &mut [MaybeUninit<T::Bits>],
 ) {
-    const { assert!(size_of::<T>() == size_of::<T::Bits>()) };
+    const {
+        assert!(size_of::<T>() == size_of::<T::Bits>());
+        assert!(align_of::<T>() == align_of::<T::Bits>());
+    }
     // SAFETY: as in `store_run`; any bytes are a `T::Bits` (`AnyBitPattern`).
     unsafe {
         if packed_unit::<T>() == 8 {

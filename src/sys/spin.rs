@@ -232,9 +232,9 @@ mod real {
             true
         }
 
-        /// What was waited for came while spinning: give the next wait as much again, and then some.
+        /// What was waited for came while spinning: give the next wait as much again, and then some. At least a look-out.
         pub(crate) fn paid(&self) {
-            let next = self.spent.saturating_mul(4).max(longest() / LEAST_SHARE);
+            let next = self.spent.saturating_mul(4).max(longest() / LOOK_OUT);
             let now = self.learned.budget.load(Ordering::Relaxed);
             if next > now {
                 self.learned.budget.store(next, Ordering::Relaxed);
@@ -290,6 +290,11 @@ mod real {
             assert!((all / 100..=all).contains(&looks.get()), "and no longer");
             (0..100).for_each(|_| a.begin().was_in_vain());
             assert!(!a.look_out(|| unreachable!("it does not pay")));
+            // A single short wait that pays is enough.
+            let mut spin = a.begin();
+            assert!(spin.look_closely());
+            spin.paid();
+            assert!(a.look_out(|| true));
         }
 
         #[test]

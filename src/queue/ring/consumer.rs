@@ -139,7 +139,8 @@ impl<T> Consumer<T> {
         }
     }
 
-    /// As [`look_for_items`](Self::look_for_items), by one who has the time to let the producer get ahead first.
+    /// As [`look_for_items`](Self::look_for_items), by one who has the time to look out for a single item first, or to let the producer get
+    /// ahead.
     #[inline(never)]
     fn look_from_afar(&mut self, least: u64) -> Result<()> {
         let (raw, spin) = (self.placed.control(), &self.placed.spin);
@@ -288,7 +289,8 @@ impl<T: Plain> Consumer<T> {
             .count();
         self.check_mine()?;
         // One that is not valid ends this batch; the next one begins with it, and is an error that takes it out.
-        self.advance(valid.max(1) as u64);
+        // (There is none where a peer scribbled on its position.)
+        self.advance(valid.max(1).min(count) as u64);
         // SAFETY: so many are Ts.
         unsafe { items.set_len(items.len() + valid) };
         match valid {
@@ -376,5 +378,29 @@ impl<T> Drop for Consumer<T> {
 impl<T> std::fmt::Debug for Consumer<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("Consumer").field(&self.placed).finish()
+    }
+}
+
+#[cfg(all(test, not(commonhold_loom)))]
+mod tests {
+    use crate::{Error, Ring, Segment};
+    use std::sync::atomic::Ordering::Relaxed;
+
+    #[test]
+    fn a_position_that_goes_back_behind_known_items_takes_nothing_and_is_mended_by_the_next_send() {
+        let seg = Segment::anonymous(1 << 16).unwrap();
+        let ring = Ring::<u64>::create(&seg, "ring", 8).unwrap();
+        let (mut producer, mut consumer) = (ring.producer().unwrap(), ring.consumer().unwrap());
+        producer.send_all(&[1, 2, 3]).unwrap();
+        assert_eq!(consumer.recv().unwrap(), 1);
+        let raw = ring.placed.control();
+        raw.producer.position.store(1, Relaxed);
+        let mut items = Vec::new();
+        let received = consumer.try_recv_many(&mut items, 8);
+        assert!(matches!(received, Err(Error::Corrupt)), "{received:?}");
+        assert_eq!(raw.consumer.position.load(Relaxed), 1);
+        producer.send(4).unwrap();
+        assert_eq!(consumer.try_recv_many(&mut items, 8).unwrap(), 3);
+        assert_eq!(items, [2, 3, 4]);
     }
 }

@@ -66,7 +66,7 @@ impl<M: Membership, W: Fn() -> bool> Membership for LooksTwice<'_, M, W> {
         deadline: Deadline,
     ) -> Wake {
         let park = |nap| self.members.park(word, expected, deaths, nap, deadline);
-        // The signal's bits are set, and nobody clears them without changing its count.
+        // WAITERS, by which the other side goes, is set, and nobody clears it without changing the count.
         if TAKES_TIME && self.seen.get() != Some(expected) {
             linger();
             if (self.worth_it)() {
