@@ -219,6 +219,12 @@ fn close(placed: &Placed<RawRing>) {
     placed.control().close();
 }
 
+/// Whether an item is to stay in registers on its way: sending and receiving are inlined. Longer ones are in memory, and each function that they pass
+/// through may copy them, by a library's `memcpy` (which on Zen does 2 GB/s with some of those that are 2 KiB and longer).
+const fn is_small<T>() -> bool {
+    size_of::<T>() <= 128
+}
+
 /// Whether this process is still the member that claimed the end. All readings of the region that came before count only if it is.
 #[inline]
 fn is_mine(placed: &Placed<RawRing>, me: MemberId) -> bool {

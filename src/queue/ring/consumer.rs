@@ -1,7 +1,7 @@
 //! The consumer's end of a ring.
 
 use super::chunks::ReadChunk;
-use super::{check_chunk, check_mine, close, is_mine, len};
+use super::{check_chunk, check_mine, close, is_mine, is_small, len};
 use crate::error::{Error, Result};
 use crate::plain::{InPlace, Plain};
 use crate::raw::Call;
@@ -175,31 +175,33 @@ impl<T: Plain> Consumer<T> {
     /// [`is_abandoned`](Self::is_abandoned).
     #[inline(always)]
     pub fn recv(&mut self) -> Result<T> {
-        if self.end.filled() == 0 {
-            self.wait_for_one()?;
+        if is_small::<T>() && self.end.filled() != 0 {
+            return self.take();
         }
-        self.take()
+        self.recv_slowly()
     }
 
     // Apart: what calls for it is small enough to be inlined.
-    #[cold]
-    fn wait_for_one(&mut self) -> Result<()> {
-        self.wait_for_items(1, || Deadline::NEVER)
+    #[inline(never)]
+    fn recv_slowly(&mut self) -> Result<T> {
+        self.wait_for_items(1, || Deadline::NEVER)?;
+        self.take()
     }
 
     /// Receives an item if there is one; [`Empty`](Error::Empty) otherwise.
     #[inline(always)]
     pub fn try_recv(&mut self) -> Result<T> {
-        if self.end.filled() == 0 {
-            self.find_one()?;
+        if is_small::<T>() && self.end.filled() != 0 {
+            return self.take();
         }
-        self.take()
+        self.try_recv_slowly()
     }
 
-    // As `wait_for_one`.
-    #[cold]
-    fn find_one(&mut self) -> Result<()> {
-        self.find_items(1)
+    // As `recv_slowly`.
+    #[inline(never)]
+    fn try_recv_slowly(&mut self) -> Result<T> {
+        self.find_items(1)?;
+        self.take()
     }
 
     /// Receives an item, waiting for one at most `timeout`.

@@ -1,7 +1,7 @@
 //! The producer's end of a ring.
 
 use super::chunks::WriteChunk;
-use super::{check_chunk, check_mine, close, is_mine, len};
+use super::{check_chunk, check_mine, close, is_mine, is_small, len};
 use crate::error::{Error, Result};
 use crate::plain::{InPlace, Plain};
 use crate::raw::Call;
@@ -169,14 +169,14 @@ impl<T: Plain> Producer<T> {
     /// Sends `item`, waiting for room as long as it takes.
     #[inline(always)]
     pub fn send(&mut self, item: T) -> Result<()> {
-        if self.has_room() {
+        if is_small::<T>() && self.has_room() {
             return self.put(&item);
         }
         self.send_slowly(item)
     }
 
-    // Apart: what calls for it is small enough to be inlined, and the item is never in the caller's memory.
-    #[cold]
+    // Apart: what calls for it is small enough to be inlined, and a small item is never in the caller's memory.
+    #[inline(never)]
     fn send_slowly(&mut self, item: T) -> Result<()> {
         self.wait_for_room(1, || Deadline::NEVER)?;
         self.put(&item)
@@ -185,14 +185,14 @@ impl<T: Plain> Producer<T> {
     /// Sends `item` if there is room; [`Full`](Error::Full) otherwise.
     #[inline(always)]
     pub fn try_send(&mut self, item: T) -> Result<()> {
-        if self.has_room() {
+        if is_small::<T>() && self.has_room() {
             return self.put(&item);
         }
         self.try_send_slowly(item)
     }
 
     // As `send_slowly`.
-    #[cold]
+    #[inline(never)]
     fn try_send_slowly(&mut self, item: T) -> Result<()> {
         self.find_room(1)?;
         self.put(&item)
