@@ -220,7 +220,7 @@ fn close(placed: &Placed<RawRing>) {
 }
 
 /// Whether an item is to stay in registers on its way: sending and receiving are inlined. Longer ones are in memory, and each function that they pass
-/// through may copy them, by a library's `memcpy` (which on Zen does 2 GB/s with some of those that are 2 KiB and longer).
+/// through may copy them, by a library's `memcpy` (which does 2.3 GB/s on a Zen 4, with 4 KiB at some alignments, and 26 to 95 at others).
 const fn is_small<T>() -> bool {
     size_of::<T>() <= 128
 }

@@ -5,21 +5,20 @@
 //! keeps its accesses in program order with a fence for the compiler alone, and the *heavy* side lets time pass: it makes a full fence after its
 //! store, looks, and looks once more [`ARRIVAL`] later. The light side's load may have been made before its store reached the others (the store
 //! waited in the processor's store buffer), but not for that long: either the load saw the heavy side's store, or the second look sees the
-//! light side's. (The model: Morrison and Afek, *Temporally Bounding TSO for Fence-Free Asymmetric Synchronization*, ASPLOS 2015. They bound
-//! by 0.5 to 4 ms what takes less than 10 µs.)
+//! light side's. (The model: Morrison and Afek, *Temporally Bounding TSO for Fence-Free Asymmetric Synchronization*, ASPLOS 2015.) No processor's manual
+//! promises a bound; what was measured is far below it.
 //!
-//! The first look comes after [`linger`], so that the second seldom finds anything: with the two sides timed to meet, on an EPYC, 2 in
-//! 1,000 first looks missed a store when made at once, and none of 3 million when made after 100 ns.
+//! The first look comes after [`linger`], so that the second seldom finds anything: with the two sides timed to meet, on an EPYC, up to 2 in
+//! 1,000 first looks missed a store when made at once (in three runs of 3 million), and none of 3 million when made after 100 ns.
 //!
 //! # Why not membarrier(2)
-//! `MEMBARRIER_CMD_GLOBAL_EXPEDITED` is made for this, and does not do it (Linux 6.18; the code is that of 5.5 and later). It interrupts the
+//! `MEMBARRIER_CMD_GLOBAL_EXPEDITED` is made for this, and does not do it (measured on Linux 6.18). It interrupts the
 //! processors whose run queue says that a registered address space is loaded. The run queue is told when the processor switches to *another* address space, and by
 //! the registration if it runs a thread of the process just then. A processor that was idle, with the process's address space still
 //! loaded (lazy TLB), is told by neither: the thread that wakes there next runs without its bit, and the call skips it, for as long as no other process runs there.
 //! That is the rule and not the exception: of 100 processes of which a thread registered on one processor, and another ran on the other, which had been idle, 91
-//! were skipped (the call took 0.6 µs, as if they had never registered, and not the 10 µs that an interrupt takes); and in some 300,000 rounds of a
-//! test both sides missed each other. `MEMBARRIER_CMD_GLOBAL` takes milliseconds, and other forms
-//! reach the caller's own process alone.
+//! were skipped (the call took 0.6 µs, as if they had never registered, and not the 10 µs that an interrupt takes); and in CI both
+//! sides of a test missed each other, in at most 300,000 rounds. `MEMBARRIER_CMD_GLOBAL` takes 11 ms, and other forms reach the caller's own process alone.
 //!
 //! Under loom both sides are full fences, and no time passes.
 
