@@ -88,10 +88,9 @@ impl Producing {
         if self.room() >= least {
             return Ok(true);
         }
-        // The other side can't make room by taking what it can't see.
-        self.publish(ring)?;
         if ring.producer.position.load_own() != self.tail {
-            // Nor where somebody scribbled on our position.
+            // The other side can't make room by taking what it can't see: because it was not published yet, or somebody scribbled on our
+            // position.
             self.publish_now(ring)?;
         }
         if ring.is_closed() {
