@@ -11,7 +11,7 @@ use crate::sys::map::InRegion;
 /// | 0 | taken |
 /// | 1..21 | generation: of the member that has the slot, or of the last one that had it |
 /// | 21..32 | 0 |
-/// | 32..64 | the member's process id, as that process sees it: to tell people, never to decide by |
+/// | 32..64 | the member's process id, as that process sees it: to tell people, and beside its identity to ask `/proc` by |
 ///
 /// | taken | liveness lock of this generation | meaning |
 /// |---|---|---|
@@ -22,7 +22,10 @@ use crate::sys::map::InRegion;
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) claim: AtomicU64,
-    pub(super) reserved: [u64; 7],
+    /// Which process the claim's process id means, an [`Identity`](crate::sys::exiting::Identity). Stored before the claim, by one who
+    /// has the next generation's liveness lock: so it is the claim's, or that of one who came after its death.
+    pub(crate) identity: AtomicU64,
+    pub(super) reserved: [u64; 6],
 }
 
 // SAFETY: an atomic, and reserved bytes that nobody reads; `repr(C)`.

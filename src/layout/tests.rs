@@ -103,7 +103,7 @@ fn the_documented_layout_is_the_one_in_the_code() {
         roles,
         reserved_three
     );
-    check!(true, Slot, claim, reserved);
+    check!(true, Slot, claim, identity, reserved);
     check!(true, Entry, state, reserved, record);
     check!(
         true,

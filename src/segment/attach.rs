@@ -12,6 +12,7 @@ use super::Inner;
 use crate::error::{Error, Result};
 use crate::layout::members::{Claim, Slot, liveness_offset};
 use crate::raw::MemberId;
+use crate::sys::exiting::Identity;
 use crate::sys::fork;
 use crate::sys::futex;
 use crate::sys::liveness::{self, Candidate};
@@ -81,6 +82,7 @@ impl Inner {
         let slots = self.geometry.max_members;
         let next = &self.shared().next_slot;
         let start = next.load(Ordering::Relaxed) % slots;
+        let identity = Identity::own();
         for slot in (start..slots).chain(0..start) {
             let claim = self.claim(slot);
             if let Some(owner) = claim.owner(slot) {
@@ -96,6 +98,10 @@ impl Inner {
                 continue;
             }
             let mine = Claim::new(id, std::process::id());
+            // Relaxed: the exchange below publishes it. Nobody else may store one while we have this generation's lock.
+            self.slot(slot)
+                .identity
+                .store(identity.0, Ordering::Relaxed);
             // AcqRel: who sees the claim sees all that its owner did before; the owner sees what the last one left.
             let taken = self.slot(slot).claim.compare_exchange(
                 claim.0,

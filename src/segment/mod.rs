@@ -1,6 +1,7 @@
 //! Segments: named shared memory, its members and its objects.
 
 mod attach;
+mod dying;
 mod info;
 mod objects;
 mod open;
@@ -25,6 +26,7 @@ use crate::sys::fork::{self, ForkPage};
 use crate::sys::map::Map;
 use crate::sys::shm::SegmentFile;
 use crate::sys::truncation::TruncationGuard;
+use dying::Dying;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -161,6 +163,7 @@ pub(crate) struct Inner {
     geometry: Geometry,
     name: String,
     page: ForkPage,
+    dying: Dying,
     /// For those who asked for it.
     truncation: Option<TruncationGuard>,
 }

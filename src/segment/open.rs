@@ -1,5 +1,6 @@
 //! From a file to an attached segment, with every look at the file's bytes before it is mapped.
 
+use super::dying::Dying;
 use super::{Inner, Segment};
 use crate::error::{Error, Place, Result};
 use crate::layout::header::Geometry;
@@ -102,6 +103,7 @@ fn attach_inner(file: SegmentFile, geometry: Geometry, name: &str, guarded: bool
         geometry,
         name: name.to_owned(),
         page: ForkPage::new()?,
+        dying: Dying::new(geometry.max_members),
         truncation: None,
     };
     if guarded {

@@ -92,7 +92,7 @@ impl Membership for Inner {
         // Of a region that is lost nothing can be said; the waits find it out. Looked at last: who loses it takes its own name and
         // liveness away, after it has said so, and must not find itself dead then.
         self.is_me(id)
-            || (id.slot() < self.geometry.max_members && self.is_held(id))
+            || (id.slot() < self.geometry.max_members && self.is_held(id) && !self.is_dying(id))
             || self.check_whole().is_err()
     }
 

@@ -15,6 +15,8 @@ pub(crate) mod descriptor;
 #[cfg(not(commonhold_loom))]
 pub(crate) mod distance;
 #[cfg(not(commonhold_loom))]
+pub(crate) mod exiting;
+#[cfg(not(commonhold_loom))]
 pub(crate) mod fork;
 #[cfg(not(commonhold_loom))]
 pub(crate) mod futex;

@@ -1,0 +1,149 @@
+//! Members that can act no more, though their liveness locks are still held: the kernel drops those after it has taken the process's
+//! memory apart, which takes 80 ms for a GiB.
+
+use super::Inner;
+use crate::raw::MemberId;
+use crate::sys::deadline::now;
+use crate::sys::exiting::{self, Identity};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+/// How often a member is looked at in `/proc`, at the most: that costs several times what asking after its lock costs, and who only tries to
+/// lock may ask all the time.
+const LOOK_EVERY: Duration = Duration::from_micros(500);
+
+/// What this attachment knows of each slot.
+#[derive(Debug)]
+pub(super) struct Dying(Box<[Known]>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// The name of the last member here that was found to have no memory any more: that is for ever.
+    gone: AtomicU32,
+    /// When it was looked at last, in microseconds of the monotonic clock, which wrap in an hour.
+    looked_at: AtomicU32,
+}
+
+impl Dying {
+    pub(super) fn new(max_members: u32) -> Dying {
+        Dying((0..max_members).map(|_| Known::default()).collect())
+    }
+}
+
+impl Inner {
+    /// Whether no thread of this member, whose liveness lock is held, can write any more. A member whose slot is none of this
+    /// segment's is a bug of the caller.
+    pub(super) fn is_dying(&self, id: MemberId) -> bool {
+        let known = &self.dying.0[id.slot() as usize];
+        // Acquire and Release: who takes what a dead member had sees all that it wrote. The kernel's own locks order that before the
+        // answer of `/proc`, for the thread that asked; this does for the others.
+        if known.gone.load(Ordering::Acquire) == id.bits() {
+            return true;
+        }
+        let time = now().as_micros() as u32;
+        let since = time.wrapping_sub(known.looked_at.load(Ordering::Relaxed));
+        if since < LOOK_EVERY.as_micros() as u32 {
+            return false;
+        }
+        known.looked_at.store(time, Ordering::Relaxed);
+        // The claim first: see `Slot::identity`.
+        let claim = self.claim(id.slot());
+        if claim.owner(id.slot()) != Some(id) {
+            return false;
+        }
+        let identity = Identity(self.slot(id.slot()).identity.load(Ordering::Relaxed));
+        let gone = exiting::has_lost_its_memory(claim.pid(), identity);
+        if gone {
+            known.gone.store(id.bits(), Ordering::Release);
+        }
+        gone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::members::{Claim, liveness_offset};
+    use crate::raw::Membership;
+    use crate::raw::member::Call;
+    use crate::raw::mutex::{Heir, RawMutex};
+    use crate::sys::deadline::Deadline;
+    use crate::sys::fork;
+    use crate::sys::liveness::Candidate;
+    use crate::sys::spin::Adaptive;
+    use crate::{Error, Segment};
+    use std::process::{Child, Command};
+
+    /// A member whose process is `child`, and whose liveness lock we hold: as the kernel does while it takes a big one apart.
+    fn pretend(segment: &Segment, slot: u32, child: &Child, identity: Identity) -> MemberId {
+        let inner = segment.inner();
+        let id = MemberId::new(slot, 7).unwrap();
+        let no_forks = fork::keep_forks_out();
+        let candidate = Candidate::new(inner.file.reopen().unwrap(), &no_forks).unwrap();
+        assert!(candidate.lock(liveness_offset(id)).unwrap());
+        // Held until this process ends.
+        let _page = candidate.hold();
+        let place = inner.slot(slot);
+        place.identity.store(identity.0, Ordering::Relaxed);
+        place
+            .claim
+            .store(Claim::new(id, child.id()).0, Ordering::Release);
+        assert!(inner.is_held(id));
+        id
+    }
+
+    fn asleep() -> (Child, Identity) {
+        let child = Command::new("sleep").arg("600").spawn().unwrap();
+        let identity = Identity::of(child.id()).unwrap();
+        (child, identity)
+    }
+
+    #[test]
+    fn a_lock_is_taken_from_a_process_that_has_no_memory_though_its_liveness_lock_is_held() {
+        let segment = Segment::anonymous(1 << 16).unwrap();
+        let inner = segment.inner();
+        let (mut child, identity) = asleep();
+        let owner = pretend(&segment, 9, &child, identity);
+        // SAFETY: all zero is a mutex that is free.
+        let mutex: RawMutex = unsafe { std::mem::zeroed() };
+        assert!(mutex.lock_at_once(owner));
+        let call = Call {
+            members: inner,
+            me: inner.me().unwrap(),
+            spin: &Adaptive::new(),
+            deadline: Deadline::after(Duration::from_millis(3)),
+        };
+        let refused = mutex.lock(&call, Heir::Refuses);
+        assert!(matches!(refused, Err(Error::Timeout)), "{refused:?}");
+        child.kill().unwrap();
+        // It is not reaped: only what /proc says of it tells of its death.
+        let deadline = Deadline::after(Duration::from_secs(60));
+        let refused = mutex.lock(&Call { deadline, ..call }, Heir::Refuses);
+        assert!(matches!(refused, Err(Error::Poisoned)), "{refused:?}");
+        child.wait().unwrap();
+        // It is known from then on, though nobody can be asked any more.
+        assert!(inner.is_held(owner));
+        assert!(!inner.is_alive(owner));
+    }
+
+    #[test]
+    fn a_member_that_said_nothing_of_itself_is_alive_while_its_lock_is_held() {
+        let segment = Segment::anonymous(1 << 16).unwrap();
+        let (mut child, _) = asleep();
+        let owner = pretend(&segment, 9, &child, Identity(0));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(segment.inner().is_alive(owner));
+    }
+
+    #[test]
+    fn each_member_says_which_process_it_is() {
+        let segment = Segment::anonymous(1 << 16).unwrap();
+        let inner = segment.inner();
+        let slot = inner.slot(inner.me().unwrap().slot());
+        assert_eq!(
+            Identity(slot.identity.load(Ordering::Relaxed)),
+            Identity::own()
+        );
+    }
+}
