@@ -37,10 +37,13 @@ const OVERDUE: u32 = 100;
 const AT_ONCE: usize = 32;
 /// How long the deputy sleeps, in milliseconds.
 const DEPUTY: u32 = 2 * EVERY;
-/// How long those with the other roles sleep at the least, in milliseconds, and how much longer at the most.
-const RESERVES: (u32, u32) = (200, 200);
-/// How long those without a role sleep. A thousand of them wake 100 times a second.
-const OTHERS: (u32, u32) = (8000, 4000);
+/// How long those with the other roles sleep, in milliseconds.
+const RESERVES: u32 = 400;
+/// How long those without a role sleep at the least, in milliseconds, and how much longer at the most. A thousand of them wake 90 times a second.
+const OTHERS: (u32, u32) = (10_000, 2000);
+/// Those who sleep for so long wake in steps of it. A thread that wakes alone takes 100 µs of a processor that slept, itself cold, where one that wakes
+/// among others takes the half.
+const TOGETHER: u32 = 200;
 /// How long, at the most, those who guard against truncation sleep.
 const GUARDED: u32 = 100;
 /// How long everybody sleeps where the kernel can't wait for two words at once.
@@ -184,23 +187,25 @@ impl Inner {
         if able {
             self.sweep_if_due(time);
         }
-        // Spread, so that many do not wake together.
-        let spread = |(least, more): (u32, u32)| least + now().subsec_micros() % more;
         let bound = match role {
             Some(Role { index: 0, .. }) => EVERY,
             Some(Role { index: 1, .. }) => DEPUTY,
-            Some(_) => spread(RESERVES),
-            None => spread(OTHERS),
+            Some(_) => RESERVES,
+            // Spread, so that a thousand do not wake together.
+            None => OTHERS.0 + now().subsec_micros() % OTHERS.1,
         };
         // Nobody wakes those whose file was cut short.
         let bound = match self.truncation {
             Some(_) => bound.min(GUARDED),
             None => bound,
         };
+        let step = if bound > TOGETHER { TOGETHER } else { EVERY };
+        let until = Deadline::after(Duration::from_millis(bound.into()));
         Watch {
             of: self,
             role,
-            until: Deadline::after(Duration::from_millis(bound.into())),
+            // All in the sweeper's steps.
+            until: until.in_steps_of(Duration::from_millis(step.into())),
         }
     }
 
@@ -251,12 +256,12 @@ impl Inner {
         );
     }
 
-    /// Sweeps, unless somebody did less than 20 ms ago. A time from the future (another time namespace's, or scribbled)
-    /// is long ago.
+    /// Sweeps, unless somebody did in this step of 20 ms. A time from the future (another time namespace's, or scribbled)
+    /// is another step.
     fn sweep_if_due(&self, time: u32) {
         let swept_at = &self.shared().swept_at;
         let last = swept_at.load(Ordering::Relaxed);
-        if since(time, last) < EVERY {
+        if time / EVERY == last / EVERY {
             return;
         }
         let won = swept_at.compare_exchange(last, time, Ordering::Relaxed, Ordering::Relaxed);

@@ -109,6 +109,14 @@ mod clock {
             Deadline(Some(now().saturating_add(timeout)))
         }
 
+        /// The last multiple of `step`, as the clock counts, that is not later: who waits for such wakes together with others, and shares with
+        /// them what waking takes.
+        pub(crate) fn in_steps_of(self, step: Duration) -> Deadline {
+            let floor =
+                |at: Duration| at - Duration::from_nanos((at.as_nanos() % step.as_nanos()) as u64);
+            Deadline(self.0.map(floor))
+        }
+
         /// Sleeps until the condvar is notified, or not longer than this; as those, it may also wake by itself.
         #[cfg(feature = "process")]
         pub(crate) fn wait<'a, T>(
@@ -174,6 +182,15 @@ mod tests {
         last.at.store(later, Ordering::Relaxed);
         assert!(!last.is_due(Duration::from_micros(1)));
         assert!(!LastDone::now().is_due(hour));
+    }
+
+    #[test]
+    fn deadlines_in_steps_are_the_same_for_all_within_a_step() {
+        let step = Duration::from_millis(20);
+        let at = |millis| Deadline(Some(Duration::from_millis(millis)));
+        assert_eq!(at(40).in_steps_of(step), at(40));
+        assert_eq!(at(59).in_steps_of(step), at(40));
+        assert_eq!(Deadline::NEVER.in_steps_of(step), Deadline::NEVER);
     }
 
     #[test]
