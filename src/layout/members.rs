@@ -16,14 +16,15 @@ use crate::sys::map::InRegion;
 /// | taken | liveness lock of this generation | meaning |
 /// |---|---|---|
 /// | 0 | – | free; the next member takes the next generation |
-/// | 1 | held | a living member |
+/// | 1 | held | a living member, or one whose memory the kernel is taking apart |
 /// | 1 | not held | a dead one: whoever finds it announces the death and frees the slot |
 #[repr(C)]
 #[derive(Debug)]
 pub(crate) struct Slot {
     pub(crate) claim: AtomicU64,
     /// Which process the claim's process id means, an [`Identity`](crate::sys::exiting::Identity). Stored before the claim, by one who
-    /// has the next generation's liveness lock: so it is the claim's, or that of one who came after its death.
+    /// has the next generation's liveness lock and found the last one's claim unchanged under it: so it is the claim's, or that of one who came
+    /// after its death.
     pub(crate) identity: AtomicU64,
     pub(super) reserved: [u64; 6],
 }

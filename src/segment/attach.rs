@@ -47,12 +47,13 @@ impl Inner {
             // Another thread of this process was quicker.
             return Ok(id);
         }
+        let identity = Identity::own(&no_forks);
         let candidate = Candidate::new(self.file.reopen()?, &no_forks)?;
         // Slots that are free, and only if there is none those of the dead: asking after them takes a system call each.
-        let id = match self.take_slot(&candidate, false)? {
+        let id = match self.take_slot(&candidate, identity, false)? {
             Some(id) => id,
             None => self
-                .take_slot(&candidate, true)?
+                .take_slot(&candidate, identity, true)?
                 .ok_or_else(|| Error::TooManyMembers)?,
         };
         let liveness = candidate.hold();
@@ -78,11 +79,15 @@ impl Inner {
         Ok(id)
     }
 
-    fn take_slot(&self, candidate: &Candidate<'_>, of_the_dead: bool) -> Result<Option<MemberId>> {
+    fn take_slot(
+        &self,
+        candidate: &Candidate<'_>,
+        identity: Identity,
+        of_the_dead: bool,
+    ) -> Result<Option<MemberId>> {
         let slots = self.geometry.max_members;
         let next = &self.shared().next_slot;
         let start = next.load(Ordering::Relaxed) % slots;
-        let identity = Identity::own();
         for slot in (start..slots).chain(0..start) {
             let claim = self.claim(slot);
             if let Some(owner) = claim.owner(slot) {
@@ -91,31 +96,48 @@ impl Inner {
                 }
                 self.announce_departure();
             }
-            let generation = MemberId::next_generation(claim.generation());
-            let id = MemberId::new(slot, generation).expect("a slot and a generation in range");
-            if !candidate.lock(liveness_offset(id))? {
-                // Somebody else is about to take this slot.
-                continue;
+            if let Some(id) = self.take_from(slot, claim, candidate, identity)? {
+                // A slot is taken again only after all others: ids repeat as late as they can.
+                next.store((slot + 1) % slots, Ordering::Relaxed);
+                return Ok(Some(id));
             }
-            let mine = Claim::new(id, std::process::id());
-            // Relaxed: the exchange below publishes it. Nobody else may store one while we have this generation's lock.
+        }
+        Ok(None)
+    }
+
+    /// Takes a slot whose claim was this a moment ago, unless somebody else did.
+    fn take_from(
+        &self,
+        slot: u32,
+        claim: Claim,
+        candidate: &Candidate<'_>,
+        identity: Identity,
+    ) -> Result<Option<MemberId>> {
+        let generation = MemberId::next_generation(claim.generation());
+        let id = MemberId::new(slot, generation).expect("a slot and a generation in range");
+        if !candidate.lock(liveness_offset(id))? {
+            // Somebody else is about to take this slot.
+            return Ok(None);
+        }
+        // While we have the next generation's lock nobody else takes the slot, or touches its identity; but somebody may have taken
+        // it, and left it to a third, since its claim was read.
+        if self.claim(slot).generation() == claim.generation() {
+            // Relaxed: the exchange publishes it.
             self.slot(slot)
                 .identity
                 .store(identity.0, Ordering::Relaxed);
             // AcqRel: who sees the claim sees all that its owner did before; the owner sees what the last one left.
             let taken = self.slot(slot).claim.compare_exchange(
                 claim.0,
-                mine.0,
+                Claim::new(id, std::process::id()).0,
                 Ordering::AcqRel,
                 Ordering::Relaxed,
             );
             if taken.is_ok() {
-                // A slot is taken again only after all others: ids repeat as late as they can.
-                next.store((slot + 1) % slots, Ordering::Relaxed);
                 return Ok(Some(id));
             }
-            candidate.unlock(liveness_offset(id))?;
         }
+        candidate.unlock(liveness_offset(id))?;
         Ok(None)
     }
 
@@ -194,8 +216,9 @@ impl Inner {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Segment;
     use crate::sys::fork::NO_MEMBER_ANY_MORE;
+    use crate::{Segment, SegmentOptions};
+    use std::os::fd::AsFd;
 
     #[test]
     fn a_loss_in_the_midst_of_attaching_leaves_no_member() {
@@ -208,5 +231,30 @@ mod tests {
         page.member.store(NO_MEMBER_ANY_MORE, Ordering::Relaxed);
         assert!(matches!(segment.inner().attach(), Err(Error::Corrupt)));
         assert_eq!(page.member.load(Ordering::Relaxed), NO_MEMBER_ANY_MORE);
+    }
+
+    #[test]
+    fn who_comes_late_for_a_slot_leaves_the_identity_of_its_member_alone() {
+        let segment = SegmentOptions::new()
+            .capacity(4096)
+            .max_members(2)
+            .anonymous()
+            .unwrap();
+        let again = || Segment::from_fd(segment.as_fd().try_clone_to_owned().unwrap()).unwrap();
+        let (inner, stale) = (segment.inner(), Claim(0));
+        drop(again());
+        let member = again();
+        let id = member.inner().me().unwrap();
+        assert!(id.generation() > 1, "not the one after the stale claim");
+        let identity = || inner.slot(id.slot()).identity.load(Ordering::Relaxed);
+        let before = identity();
+        let no_forks = fork::keep_forks_out();
+        let candidate = Candidate::new(inner.file.reopen().unwrap(), &no_forks).unwrap();
+        let taken = inner.take_from(id.slot(), stale, &candidate, Identity(!before));
+        assert!(matches!(taken, Ok(None)), "{taken:?}");
+        assert_eq!(identity(), before);
+        // And it has given back the lock that it got.
+        let lock = MemberId::new(id.slot(), 1).unwrap();
+        assert!(!inner.is_held(lock));
     }
 }

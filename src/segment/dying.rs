@@ -4,7 +4,7 @@
 use super::Inner;
 use crate::raw::MemberId;
 use crate::sys::deadline::now;
-use crate::sys::exiting::{self, Identity};
+use crate::sys::exiting::{self, Answer, Identity};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ pub(super) struct Dying(Box<[Known]>);
 struct Known {
     /// The name of the last member here that was found to have no memory any more: that is for ever.
     gone: AtomicU32,
+    /// The name of the last member here whose process we must not look at: each look might be noted in some log.
+    denied: AtomicU32,
     /// When it was looked at last, in microseconds of the monotonic clock, which wrap in an hour.
     looked_at: AtomicU32,
 }
@@ -40,6 +42,9 @@ impl Inner {
         if known.gone.load(Ordering::Acquire) == id.bits() {
             return true;
         }
+        if known.denied.load(Ordering::Relaxed) == id.bits() {
+            return false;
+        }
         let time = now().as_micros() as u32;
         let since = time.wrapping_sub(known.looked_at.load(Ordering::Relaxed));
         if since < LOOK_EVERY.as_micros() as u32 {
@@ -52,11 +57,12 @@ impl Inner {
             return false;
         }
         let identity = Identity(self.slot(id.slot()).identity.load(Ordering::Relaxed));
-        let gone = exiting::has_lost_its_memory(claim.pid(), identity);
-        if gone {
-            known.gone.store(id.bits(), Ordering::Release);
+        match exiting::ask_after(claim.pid(), identity) {
+            Answer::Gone => known.gone.store(id.bits(), Ordering::Release),
+            Answer::Denied => known.denied.store(id.bits(), Ordering::Relaxed),
+            Answer::MayLive => {}
         }
-        gone
+        known.gone.load(Ordering::Relaxed) == id.bits()
     }
 }
 
@@ -75,9 +81,15 @@ mod tests {
     use std::process::{Child, Command};
 
     /// A member whose process is `child`, and whose liveness lock we hold: as the kernel does while it takes a big one apart.
-    fn pretend(segment: &Segment, slot: u32, child: &Child, identity: Identity) -> MemberId {
+    fn pretend(
+        segment: &Segment,
+        slot: u32,
+        generation: u32,
+        child: &Child,
+        identity: Identity,
+    ) -> MemberId {
         let inner = segment.inner();
-        let id = MemberId::new(slot, 7).unwrap();
+        let id = MemberId::new(slot, generation).unwrap();
         let no_forks = fork::keep_forks_out();
         let candidate = Candidate::new(inner.file.reopen().unwrap(), &no_forks).unwrap();
         assert!(candidate.lock(liveness_offset(id)).unwrap());
@@ -103,7 +115,7 @@ mod tests {
         let segment = Segment::anonymous(1 << 16).unwrap();
         let inner = segment.inner();
         let (mut child, identity) = asleep();
-        let owner = pretend(&segment, 9, &child, identity);
+        let owner = pretend(&segment, 9, 7, &child, identity);
         // SAFETY: all zero is a mutex that is free.
         let mutex: RawMutex = unsafe { std::mem::zeroed() };
         assert!(mutex.lock_at_once(owner));
@@ -129,11 +141,32 @@ mod tests {
     #[test]
     fn a_member_that_said_nothing_of_itself_is_alive_while_its_lock_is_held() {
         let segment = Segment::anonymous(1 << 16).unwrap();
-        let (mut child, _) = asleep();
-        let owner = pretend(&segment, 9, &child, Identity(0));
+        let (mut child, identity) = asleep();
+        let owner = pretend(&segment, 9, 7, &child, Identity(0));
         child.kill().unwrap();
-        child.wait().unwrap();
+        let gone = || exiting::ask_after(child.id(), identity) == Answer::Gone;
+        let deadline = Deadline::after(Duration::from_secs(60));
+        while !gone() {
+            assert!(!deadline.has_passed(), "it does not die");
+        }
         assert!(segment.inner().is_alive(owner));
+        child.wait().unwrap();
+    }
+
+    #[test]
+    fn what_is_known_of_who_has_the_slot_now_says_nothing_of_who_had_it() {
+        let segment = Segment::anonymous(1 << 16).unwrap();
+        let (mut child, identity) = asleep();
+        let before = pretend(&segment, 9, 6, &child, identity);
+        let owner = pretend(&segment, 9, 7, &child, identity);
+        child.kill().unwrap();
+        let deadline = Deadline::after(Duration::from_secs(60));
+        while segment.inner().is_alive(owner) {
+            assert!(!deadline.has_passed(), "it does not die");
+        }
+        std::thread::sleep(LOOK_EVERY);
+        assert!(segment.inner().is_alive(before));
+        child.wait().unwrap();
     }
 
     #[test]
@@ -143,7 +176,7 @@ mod tests {
         let slot = inner.slot(inner.me().unwrap().slot());
         assert_eq!(
             Identity(slot.identity.load(Ordering::Relaxed)),
-            Identity::own()
+            Identity::own(&fork::keep_forks_out())
         );
     }
 }

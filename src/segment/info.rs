@@ -10,7 +10,7 @@ use crate::raw::Membership;
 pub struct Member {
     /// Its process id, as the process itself sees it: in another pid namespace it may name somebody else.
     pub pid: u32,
-    /// Whether the kernel vouches for it. A dead member is listed until somebody meets its remains.
+    /// Whether it may still act, as the kernel says. A dead member is listed until somebody meets its remains.
     pub alive: bool,
     /// Whether it is this process, by this handle.
     pub is_me: bool,

@@ -1,16 +1,17 @@
 //! Whether a process that is still dying can act no more, by what `/proc` says of it.
 //!
 //! A process's record locks go after its memory, which takes some 80 ms for each GiB that it has in use. Its threads lose their address
-//! space before that is taken apart, a fifth of a millisecond after a SIGKILL, and a thread without one writes nothing, ever again. The
+//! space before that is taken apart, a fifth of a millisecond after a SIGKILL, and a thread without one runs no code of its own, ever again. The
 //! kernel shows that: a thread that has lost its address space is 0 bytes long.
 //!
 //! This is only ever a shorter way to what the record lock says later. Where it is closed (no `/proc`, one that hides other
-//! users' processes, another pid namespace, too many threads), and in all doubt, the answer is no.
+//! users' processes, another pid namespace, too many threads), and in all doubt, the answer is that the process may live.
 //!
 //! # Why it is a proof
 //! - *It is the process in question.* A process id means something in one pid namespace only, and is used again. So a member leaves beside
-//!   its id an [`Identity`]: the namespace, by its inode, and when the process began, by the kernel's clock tick. Ours must be the same namespace, and
-//!   our `/proc` show it; the process under that id must have begun in the same tick. (An id is used again only after all others.)
+//!   its id an [`Identity`]: the namespace, by its inode, and when the process began, by the kernel's clock tick. Ours must be the same
+//!   namespace, and today's `/proc` show it; the process under that id must have begun in the same tick. While the member lives, that is
+//!   the member: nobody else in its namespace has its id.
 //! - *It is every thread.* An exiting one makes no others. If the first is exiting and without memory, and the only one, that is
 //!   all. Otherwise the kernel is asked for the list, after it for each thread, and both once more: the lists must be the same, and each thread
 //!   in them exiting, without memory, and still there. (One that is gone may have cut the list short: the kernel goes from one
@@ -19,16 +20,24 @@
 //! - *It is for ever.* Only `exec` gives a thread another address space: it puts the calling thread in the place of the first one, and
 //!   whatever it was called from runs no more.
 //!
-//! What the kernel has no list of is a process that was cloned with the same memory but is no thread: the child of a `vfork`. It
-//! goes on to `exec` by itself, and has no business in the region meanwhile.
+//! # What it does not see
+//! - *A process that was cloned with the same memory, and is no thread.* The child of a `vfork` goes on to `exec` by itself, and has no
+//!   business in the region meanwhile. Others (`CLONE_VM` without `CLONE_THREAD`) must not use a segment that the other has attached.
+//! - *What the kernel writes on a process's behalf* after its threads are gone: an asynchronous read (libaio, io_uring, RDMA) straight into the region. The
+//!   record lock waits for libaio's, and not for all of the others.
+//!
+//! A look is some 5 µs. If the process loses its memory while the kernel answers, the one who looks may be the one to take the memory apart.
 
+use super::fork::{ForkPage, NoForks};
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read, Result};
 use std::os::unix::fs::MetadataExt;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
 
-/// More threads than this are not asked after: each takes two calls of some microseconds.
-const MOST_THREADS: usize = 256;
+/// More threads than this are not asked after: each takes two calls of some microseconds, and the kernel gives a list in pieces, which
+/// must be one (musl's are of 85 threads).
+const MOST_THREADS: usize = 64;
 /// The flag of a thread that is on its way out (`PF_EXITING` of the kernel's sched.h; proc(5) lists the field as the 9th of stat).
 const EXITING: u64 = 4;
 
@@ -43,74 +52,106 @@ impl Identity {
         Identity(u64::from(namespace) << 32 | began & u64::from(u32::MAX))
     }
 
-    /// Of this process. The first call of a process reads four files.
-    pub(crate) fn own() -> Identity {
-        static OF: AtomicU32 = AtomicU32::new(0);
-        static OWN: AtomicU64 = AtomicU64::new(0);
-        let pid = std::process::id();
-        // Acquire and Release: who sees whose it is sees what it is. A forked child has another id than its parent.
-        if OF.load(Ordering::Acquire) != pid {
-            OWN.store(
-                read_own(pid).unwrap_or(Identity::UNKNOWN).0,
-                Ordering::Relaxed,
-            );
-            OF.store(pid, Ordering::Release);
+    fn namespace(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// Of this process. Its first call reads two files. No fork may come in between: a forked child is to find all or nothing.
+    pub(crate) fn own(_no_forks: &NoForks) -> Identity {
+        let Some(page) = PAGE.get_or_init(|| ForkPage::new().ok()) else {
+            return Identity::UNKNOWN;
+        };
+        // Relaxed, here and below: the number is all.
+        let identity = &page.get().identity;
+        if identity.load(Ordering::Relaxed) == 0 {
+            let own = Identity::read().unwrap_or(Identity::UNKNOWN);
+            identity.store(own.0, Ordering::Relaxed);
         }
-        Identity(OWN.load(Ordering::Relaxed))
+        Identity(identity.load(Ordering::Relaxed))
+    }
+
+    /// As [`own`](Self::own), if that was called in this process.
+    fn known() -> Identity {
+        let page = PAGE.get().and_then(Option::as_ref);
+        Identity(page.map_or(0, |page| page.get().identity.load(Ordering::Relaxed)))
+    }
+
+    /// `/proc/self` is this process, of whatever namespace that `/proc` is.
+    fn read() -> Option<Identity> {
+        let began = stat("/proc/self/stat")?.began;
+        Some(Identity::new(own_namespace()?, began))
     }
 
     /// Of a process in our namespace.
     #[cfg(test)]
     pub(crate) fn of(pid: u32) -> Option<Identity> {
         let began = stat(&format!("/proc/{pid}/stat"))?.began;
-        Some(Identity::new((Identity::own().0 >> 32) as u32, began))
-    }
-
-    /// Whether `other` was written in the same pid namespace.
-    fn is_near(self, other: Identity) -> bool {
-        self != Identity::UNKNOWN && self.0 >> 32 == other.0 >> 32
+        Some(Identity::new(own_namespace()?, began))
     }
 }
 
-fn read_own(pid: u32) -> Option<Identity> {
-    // One id only: that of the namespace whose processes this /proc shows is our own, not one of those within it.
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let ids = status.lines().find_map(|l| l.strip_prefix("NSpid:"))?;
-    if ids.trim().parse() != Ok(pid) {
-        return None;
-    }
-    let me = stat("/proc/self/stat")?;
-    // What is looked for must be there to be missed.
-    if me.is_gone() || is_without_memory("/proc/self/statm")? {
-        return None;
-    }
-    let namespace = std::fs::metadata("/proc/self/ns/pid").ok()?.ino();
-    Some(Identity::new(u32::try_from(namespace).ok()?, me.began))
+/// A forked child has it, too, but reads 0 there: its id does not tell it from its parent, if both are the first of their pid namespaces.
+static PAGE: OnceLock<Option<ForkPage>> = OnceLock::new();
+
+fn own_namespace() -> Option<u32> {
+    let inode = std::fs::metadata("/proc/self/ns/pid").ok()?.ino();
+    u32::try_from(inode).ok()
 }
 
-/// Whether the process that left this id and identity can write to no memory any more. In doubt `false`.
-pub(crate) fn has_lost_its_memory(pid: u32, identity: Identity) -> bool {
-    if pid == 0 || !Identity::own().is_near(identity) {
-        return false;
-    }
-    // By far the most answers end here.
-    if is_without_memory(&format!("/proc/{pid}/statm")) != Some(true) {
-        return false;
-    }
-    let Some(first) = stat(&format!("/proc/{pid}/stat")) else {
+/// Whether the process ids in today's `/proc` are those of this pid namespace.
+fn shows(namespace: u32) -> bool {
+    let Ok(status) = std::fs::read_to_string("/proc/self/status") else {
         return false;
     };
-    let namespace = (identity.0 >> 32) as u32;
-    first.is_gone()
-        && Identity::new(namespace, first.began) == identity
-        && (first.threads == 1 || is_each_thread_gone(pid))
+    // All ids that we have, from that in the namespace of this /proc to that in our own: one, if they are the same.
+    let ids = status.lines().find_map(|l| l.strip_prefix("NSpid:"));
+    ids.is_some_and(|ids| ids.trim().parse() == Ok(std::process::id()))
+        && own_namespace() == Some(namespace)
+}
+
+/// What `/proc` says of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// It can write to no memory any more.
+    Gone,
+    /// It may live, or nobody knows.
+    MayLive,
+    /// We must not look.
+    Denied,
+}
+
+/// Asks after the process that left this id and identity.
+pub(crate) fn ask_after(pid: u32, identity: Identity) -> Answer {
+    let namespace = identity.namespace();
+    if pid == 0 || namespace == 0 || Identity::known().namespace() != namespace {
+        return Answer::MayLive;
+    }
+    match is_without_memory(&format!("/proc/{pid}/statm")) {
+        Ok(true) => {}
+        // By far the most answers end here.
+        Ok(false) => return Answer::MayLive,
+        Err(e) if e.kind() == ErrorKind::PermissionDenied => return Answer::Denied,
+        Err(_) => return Answer::MayLive,
+    }
+    let gone = stat(&format!("/proc/{pid}/stat")).is_some_and(|first| {
+        first.is_gone()
+            && Identity::new(namespace, first.began) == identity
+            && (first.threads == 1 || is_each_thread_gone(pid))
+            && shows(namespace)
+    });
+    if gone { Answer::Gone } else { Answer::MayLive }
 }
 
 fn is_each_thread_gone(pid: u32) -> bool {
-    let gone = |tid: &u32| {
+    let is_gone = |tid: u32| {
         stat(&format!("/proc/{pid}/task/{tid}/stat")).is_some_and(|thread| thread.is_gone())
     };
-    let look = || threads(pid).filter(|tids| tids.iter().all(gone));
+    are_all_gone(|| threads(pid), is_gone)
+}
+
+/// Whether the list of the threads is twice the same, and all in it are gone each time.
+fn are_all_gone(mut list: impl FnMut() -> Option<Vec<u32>>, is_gone: impl Fn(u32) -> bool) -> bool {
+    let mut look = || list().filter(|tids| tids.iter().all(|&tid| is_gone(tid)));
     look().is_some_and(|first| look() == Some(first))
 }
 
@@ -118,7 +159,7 @@ fn is_each_thread_gone(pid: u32) -> bool {
 fn threads(pid: u32) -> Option<Vec<u32>> {
     let mut tids = Vec::new();
     for entry in std::fs::read_dir(format!("/proc/{pid}/task")).ok()? {
-        // So many, that the list comes in several pieces, between which others may slip through.
+        // Between two pieces some may slip through.
         if tids.len() == MOST_THREADS {
             return None;
         }
@@ -128,11 +169,11 @@ fn threads(pid: u32) -> Option<Vec<u32>> {
     Some(tids)
 }
 
-/// Whether a statm file, read anew, says that its thread has no address space: `None` if it can't be read.
-fn is_without_memory(statm: &str) -> Option<bool> {
+/// Whether a statm file, read anew, says that its thread has no address space.
+fn is_without_memory(statm: &str) -> Result<bool> {
     let mut bytes = [0; 128];
-    let text = read(statm, &mut bytes)?;
-    Some(text.split_ascii_whitespace().next()?.parse() == Ok(0_u64))
+    let pages = read(statm, &mut bytes)?.split_ascii_whitespace().next();
+    Ok(pages == Some("0"))
 }
 
 /// What a stat file tells of a thread.
@@ -154,7 +195,7 @@ impl Stat {
 fn stat(path: &str) -> Option<Stat> {
     // Half of it would do for the fields that are read; a name has 64 bytes at the most.
     let mut bytes = [0; 1024];
-    Stat::parse(read(path, &mut bytes)?)
+    Stat::parse(read(path, &mut bytes).ok()?)
 }
 
 impl Stat {
@@ -179,14 +220,15 @@ impl Stat {
 }
 
 /// What a file of `/proc` holds: these few bytes come in one piece.
-fn read<'a>(path: &str, bytes: &'a mut [u8]) -> Option<&'a str> {
-    let len = File::open(path).ok()?.read(bytes).ok()?;
-    std::str::from_utf8(&bytes[..len]).ok()
+fn read<'a>(path: &str, bytes: &'a mut [u8]) -> Result<&'a str> {
+    let len = File::open(path)?.read(bytes)?;
+    std::str::from_utf8(&bytes[..len]).map_err(|_| ErrorKind::InvalidData.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::fork::keep_forks_out;
     use std::time::{Duration, Instant};
 
     /// A child of this test, as a stranger sees it.
@@ -197,6 +239,10 @@ mod tests {
             // SAFETY: the call sleeps.
             unsafe { libc::pause() };
         }
+    }
+
+    fn own() -> Identity {
+        Identity::own(&keep_forks_out())
     }
 
     impl Other {
@@ -245,7 +291,8 @@ mod tests {
         }
 
         fn is_gone(&self, identity: Identity) -> bool {
-            has_lost_its_memory(self.0, identity)
+            own();
+            ask_after(self.0, identity) == Answer::Gone
         }
 
         fn kill(&self) {
@@ -274,10 +321,62 @@ mod tests {
 
     #[test]
     fn we_know_ourselves_and_are_not_gone() {
-        let own = Identity::own();
+        let own = own();
         assert_ne!(own, Identity::UNKNOWN, "tests have a /proc");
-        assert_eq!(own, Identity::own());
-        assert!(!has_lost_its_memory(std::process::id(), own));
+        assert_eq!(
+            (own, own),
+            (Identity::known(), Identity::of(std::process::id()).unwrap())
+        );
+        assert!(shows(own.namespace()));
+        assert_eq!(ask_after(std::process::id(), own), Answer::MayLive);
+    }
+
+    #[test]
+    fn a_forked_child_does_not_take_itself_for_its_parent() {
+        assert_ne!(own(), Identity::UNKNOWN);
+        // SAFETY: the child reads a word, and ends.
+        let child = unsafe {
+            let pid = libc::fork();
+            assert!(pid >= 0);
+            if pid == 0 {
+                libc::_exit((Identity::known() == Identity::UNKNOWN).into());
+            }
+            pid
+        };
+        let mut status = 0;
+        // SAFETY: a child of ours, and a place for its status.
+        assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+        assert_eq!(
+            (libc::WIFEXITED(status), libc::WEXITSTATUS(status)),
+            (true, 1)
+        );
+    }
+
+    #[test]
+    fn threads_are_gone_if_the_list_is_twice_the_same_and_all_in_it_are_gone() {
+        let gone_are = |lists: [Option<&[u32]>; 2], gone: &[u32]| {
+            let mut lists = lists.into_iter();
+            let list = || {
+                lists
+                    .next()
+                    .expect("two are asked for")
+                    .map(<[u32]>::to_vec)
+            };
+            are_all_gone(list, |tid| gone.contains(&tid))
+        };
+        let (both, first): (&[u32], &[u32]) = (&[7, 8], &[7]);
+        assert!(gone_are([Some(both), Some(both)], both));
+        assert!(!gone_are([Some(both), Some(both)], first));
+        assert!(
+            !gone_are([Some(first), Some(both)], both),
+            "one slipped through the first list"
+        );
+        assert!(
+            !gone_are([Some(both), Some(first)], both),
+            "the second list was cut short"
+        );
+        assert!(!gone_are([Some(both), None], both));
+        assert!(!gone_are([None, None], both));
     }
 
     #[test]
@@ -297,17 +396,7 @@ mod tests {
         for another in [identity ^ 1, identity ^ 1 << 32, 0] {
             assert!(!other.is_gone(Identity(another)), "{another:#x}");
         }
-        assert!(!has_lost_its_memory(0, Identity(identity)));
-    }
-
-    #[test]
-    fn a_process_that_was_reaped_says_nothing() {
-        let other = Other::new(0, true);
-        let (pid, identity) = (other.0, other.identity());
-        other.kill();
-        other.reap();
-        std::mem::forget(other);
-        assert!(!has_lost_its_memory(pid, identity));
+        assert_eq!(ask_after(0, Identity(identity)), Answer::MayLive);
     }
 
     #[test]

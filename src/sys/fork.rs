@@ -3,7 +3,7 @@
 use std::cell::UnsafeCell;
 use std::io;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// A page of private memory that reads zero in a forked child (MADV_WIPEONFORK, Linux 4.14).
 ///
@@ -24,6 +24,8 @@ pub(crate) struct PerProcess {
     pub(crate) member: AtomicU32,
     /// The mapping that holds this process's liveness lock; null: none.
     pub(crate) liveness: AtomicPtr<libc::c_void>,
+    /// In the page that a process has beside those of its segments: its [`Identity`](super::exiting::Identity); 0: not (yet) known.
+    pub(crate) identity: AtomicU64,
 }
 
 // SAFETY: the page is reached only through its atomics.
