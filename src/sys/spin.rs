@@ -24,6 +24,9 @@ mod real {
     const LOOKS: u32 = 50;
     /// And at a lock, at the last: for 2.5 µs. Each look takes the word's line away from its owner, who works with it.
     const LOCK_LOOKS: u32 = 16;
+    /// As one part in this many of the longest spin, 0.1 µs, the first look away from a lock lasts: the owner unlocks and locks again some
+    /// twenty times meanwhile, if it does nothing else.
+    const FIRST_LOCK_LOOK: u32 = 384;
     /// And when it looks closely: every 25 ns. How long a pause takes differs by a factor of ten between processors.
     const CLOSE_LOOKS: u32 = 1600;
     /// As one part in this many of the longest spin, 2 µs, lasts a look-out.
@@ -192,10 +195,11 @@ mod real {
     }
 
     impl Spin<'_> {
-        /// Pauses, each time longer, up to 2.5 µs: so that those who contend get several things done in a row, each by itself. `false` when
+        /// Pauses, each time longer, from 0.1 up to 2.5 µs: so that those who contend get several things done in a row, each by itself. `false` when
         /// it is time to sleep.
         #[inline]
         pub(crate) fn back_off(&mut self) -> bool {
+            self.step = self.step.max(longest() / FIRST_LOCK_LOOK);
             self.pause(longest() / LOCK_LOOKS)
         }
 
