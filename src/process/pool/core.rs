@@ -165,7 +165,8 @@ impl Core {
             Some(most) => most.min(u64::from(MAX_ITEMS)) as u32,
             None => MAX_ITEMS,
         };
-        Pace::new(self.settings.workers, self.slots, chunk, most)
+        let room = self.board.room(Stream::Outcomes);
+        Pace::new(self.settings.workers, self.slots, chunk, most, room)
     }
 
     /// Takes chunks on. `false`: nothing is run any more, and some of them failed.

@@ -28,12 +28,24 @@ pub(super) struct Pace {
     lasts: Option<Duration>,
     since: Option<Duration>,
     items: u64,
+    /// Bytes that a slot has room for, of outcomes; and how many items' outcomes that are, as far as is known.
+    room: usize,
+    fit: u32,
 }
 
 impl Pace {
-    /// `given`: the size that the user wants. `most`: how many items a chunk may have.
-    pub(super) fn new(workers: usize, slots: usize, given: Option<u32>, most: u32) -> Pace {
+    /// `given`: the size that the user wants. `most`: how many items a chunk may have. `room`: how many bytes their outcomes may have without
+    /// taking longer.
+    pub(super) fn new(
+        workers: usize,
+        slots: usize,
+        given: Option<u32>,
+        most: u32,
+        room: usize,
+    ) -> Pace {
         Pace {
+            room,
+            fit: u32::MAX,
             workers: workers.max(1) as u32,
             slots,
             most: most.max(1),
@@ -68,6 +80,14 @@ impl Pace {
         self.items = 0;
     }
 
+    /// The outcomes of so many items had so many bytes. Those of the next ones may be longer: an eighth more is allowed for.
+    pub(super) fn took(&mut self, bytes: usize, items: u32) {
+        let each = (bytes + bytes / 8).div_ceil(items.max(1) as usize);
+        self.fit = u32::try_from(self.room / each.max(1))
+            .unwrap_or(u32::MAX)
+            .max(1);
+    }
+
     /// How many items the next chunk has, if at least `left` are to come.
     pub(super) fn size(&self, left: usize) -> u32 {
         if self.given {
@@ -75,7 +95,8 @@ impl Pace {
         }
         // Towards the end in smaller and smaller ones, so that the workers end together.
         let share = left / (2 * self.workers as usize);
-        self.size.min(share.clamp(1, u32::MAX as usize) as u32)
+        let share = share.clamp(1, u32::MAX as usize) as u32;
+        self.size.min(share).min(self.fit)
     }
 
     /// How many items a stream may have drawn that its reader has not got.
@@ -95,6 +116,7 @@ mod tests {
 
     const WORKERS: usize = 2;
     const SLOTS: usize = 64;
+    const ROOM: usize = 8000;
 
     /// Two workers, each of which needs `each` for an item.
     fn after(pace: &mut Pace, each: Duration, results: u64) {
@@ -107,7 +129,7 @@ mod tests {
     }
 
     fn pace() -> Pace {
-        Pace::new(WORKERS, SLOTS, None, 1000)
+        Pace::new(WORKERS, SLOTS, None, 1000, ROOM)
     }
 
     #[test]
@@ -173,8 +195,20 @@ mod tests {
     }
 
     #[test]
+    fn a_chunk_has_no_more_items_than_outcomes_fit_into_its_slot() {
+        let mut pace = pace();
+        after(&mut pace, Duration::from_nanos(20), 1_000_000);
+        pace.took(500 * 16, 500);
+        assert_eq!(pace.size(1_000_000), 8000 / 18);
+        pace.took(2 * 8000, 2);
+        assert_eq!(pace.size(1_000_000), 1);
+        pace.took(0, 1000);
+        assert_eq!(pace.size(1_000_000), 1000);
+    }
+
+    #[test]
     fn a_size_that_is_given_stays() {
-        let mut pace = Pace::new(WORKERS, SLOTS, Some(7), 1000);
+        let mut pace = Pace::new(WORKERS, SLOTS, Some(7), 1000, ROOM);
         after(&mut pace, Duration::from_nanos(20), 1_000_000);
         assert_eq!((pace.size(1_000_000), pace.size(1)), (7, 7));
         assert_eq!(pace.window(), 64 * 7);

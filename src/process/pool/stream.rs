@@ -140,6 +140,11 @@ where
         }
         let items = self.arrived.iter().map(|piece| u64::from(piece.count));
         self.pace.arrived(items.sum(), now());
+        for piece in &self.arrived {
+            if let Ok(outcomes) = &piece.outcomes {
+                self.pace.took(outcomes.len(), piece.count);
+            }
+        }
         self.arrived.reverse();
         true
     }
@@ -198,11 +203,15 @@ where
         drawn: &mut u64,
         failed: &mut Vec<Piece>,
     ) -> bool {
-        while items.count() < size && items.bytes().len() < self.pool.room() {
+        // The next one is taken to be as long as the last: if it is longer, it goes on in the spill, which costs some system calls.
+        let mut last = 0;
+        while items.count() < size && items.bytes().len() + last <= self.pool.room() {
             let Some(item) = input.next() else {
                 return false;
             };
+            let before = items.bytes().len();
             let encoded = items.encode(&item);
+            last = items.bytes().len() - before;
             *drawn += 1;
             if let Err(e) = encoded {
                 failed.push(Piece {
