@@ -33,6 +33,7 @@
 
 mod claim;
 mod consuming;
+mod cursor;
 mod looking_twice;
 mod producing;
 
@@ -74,15 +75,6 @@ pub(crate) struct RingIdle {
     pub(crate) end: AtomicU64,
     /// 0: open. Anything else: closed.
     pub(crate) closed: AtomicU32,
-}
-
-/// The index of a cell that is less than `capacity` beyond the last.
-#[inline]
-fn index_behind(index: u64, capacity: u64) -> u64 {
-    match index >= capacity {
-        true => index - capacity,
-        false => index,
-    }
 }
 
 impl RawRing {

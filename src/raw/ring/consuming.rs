@@ -1,7 +1,7 @@
 //! What the holder of the consumer's end does.
 
 use super::RawRing;
-use super::index_behind;
+use super::cursor::Cursor;
 use super::looking_twice::looking_twice;
 use crate::error::{Error, Result};
 use crate::raw::wait::wait_for_items;
@@ -13,11 +13,8 @@ use crate::sys::atomic::{LoadOwn, Ordering};
 #[derive(Debug)]
 pub(crate) struct Consuming {
     me: MemberId,
-    capacity: u64,
     /// The next cell to read.
-    head: u64,
-    /// The cell's index: `head` modulo `capacity`.
-    index: u64,
+    head: Cursor,
     /// A former value of the producer's position. At most `capacity` ahead of `head`.
     tail: u64,
 }
@@ -35,9 +32,7 @@ impl Consuming {
         let head = ring.consumer.position.load_own();
         Ok(Consuming {
             me,
-            capacity,
-            head,
-            index: head % capacity,
+            head: Cursor::new(head, capacity),
             // Nothing is known of the producer: as if the ring were empty.
             tail: head,
         })
@@ -55,13 +50,13 @@ impl Consuming {
     /// The index of the next cell to read.
     #[inline]
     pub(crate) fn index(&self) -> u64 {
-        self.index
+        self.head.index()
     }
 
     /// How many items there are, as far as is known without a look.
     #[inline]
     pub(crate) fn filled(&self) -> u64 {
-        self.tail.wrapping_sub(self.head)
+        self.tail.wrapping_sub(self.head.at())
     }
 
     /// Whether a look may find `least` items, or that there never will be so many.
@@ -69,7 +64,7 @@ impl Consuming {
     pub(crate) fn is_worth_a_look(&self, ring: &RawRing, least: u64) -> bool {
         // Relaxed: the look reads it again.
         let tail = ring.producer.position.load(Ordering::Relaxed);
-        tail.wrapping_sub(self.head) >= least || ring.is_closed()
+        tail.wrapping_sub(self.head.at()) >= least || ring.is_closed()
     }
 
     /// Looks whether there are `least` items. `Err(Closed)`: not, and never will be. For the holder alone, not a forked child's copy.
@@ -97,14 +92,14 @@ impl Consuming {
     /// Stores our position again, if somebody scribbled there. Otherwise the producer might wait for room for ever, and we for items.
     #[inline]
     fn mend(&mut self, ring: &RawRing) {
-        if ring.consumer.position.load_own() != self.head {
+        if ring.consumer.position.load_own() != self.head.at() {
             self.advance(ring, 0);
         }
     }
 
     #[inline]
     fn believe(&mut self, tail: u64) -> Result<()> {
-        if tail.wrapping_sub(self.head) > self.capacity {
+        if tail.wrapping_sub(self.head.at()) > self.head.capacity() {
             return Err(Error::Corrupt);
         }
         self.tail = tail;
@@ -119,7 +114,7 @@ impl Consuming {
         least: u64,
         call: &Call<'_, M>,
     ) -> Result<()> {
-        let head = self.head;
+        let head = self.head.at();
         let filled = || {
             let tail = ring.producer.position.load(Ordering::Relaxed);
             tail.wrapping_sub(head)
@@ -136,10 +131,11 @@ impl Consuming {
     /// The next `count` cells are read: gives them up.
     #[inline]
     pub(crate) fn advance(&mut self, ring: &RawRing, count: u64) {
-        self.head = self.head.wrapping_add(count);
-        self.index = index_behind(self.index + count, self.capacity);
+        self.head.advance(count);
         // Release: pairs with the Acquire in `look_for_room`: we are done with the cells.
-        ring.consumer.position.store(self.head, Ordering::Release);
+        ring.consumer
+            .position
+            .store(self.head.at(), Ordering::Release);
         // For a producer that is about to sleep.
         light_fence();
         ring.idle.not_full.notify(u32::MAX);

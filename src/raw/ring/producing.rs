@@ -1,7 +1,7 @@
 //! What the holder of the producer's end does.
 
 use super::RawRing;
-use super::index_behind;
+use super::cursor::Cursor;
 use super::looking_twice::looking_twice;
 use crate::error::{Error, Result};
 use crate::raw::wait::wait_for;
@@ -13,13 +13,10 @@ use crate::sys::atomic::{LoadOwn, Ordering};
 #[derive(Debug)]
 pub(crate) struct Producing {
     me: MemberId,
-    capacity: u64,
     /// The next cell to write.
-    tail: u64,
-    /// The cell's index: `tail` modulo `capacity`.
-    index: u64,
-    /// The tail that the region shows.
-    published: u64,
+    tail: Cursor,
+    /// How many cells before it are written, and not published.
+    pending: u64,
     /// How many items are published at a time.
     every: u64,
     /// As far as cells may be written: a former value of the consumer's position, and `capacity` more. At most so much ahead of `tail`.
@@ -39,10 +36,8 @@ impl Producing {
         let tail = ring.producer.position.load_own();
         Ok(Producing {
             me,
-            capacity,
-            tail,
-            index: tail % capacity,
-            published: tail,
+            tail: Cursor::new(tail, capacity),
+            pending: 0,
             every: 1,
             // Nothing is known of the consumer: as if the ring were full.
             limit: tail,
@@ -67,13 +62,13 @@ impl Producing {
     /// The index of the next cell to write.
     #[inline]
     pub(crate) fn index(&self) -> u64 {
-        self.index
+        self.tail.index()
     }
 
     /// For how many items there is room, as far as is known without a look.
     #[inline]
     pub(crate) fn room(&self) -> u64 {
-        self.limit.wrapping_sub(self.tail)
+        self.limit.wrapping_sub(self.tail.at())
     }
 
     /// Looks whether there is room for `least` items; if not, publishes what is not yet.
@@ -81,17 +76,17 @@ impl Producing {
     pub(crate) fn look_for_room(&mut self, ring: &RawRing, least: u64) -> Result<bool> {
         // Acquire: pairs with the Release in `Consuming::advance`: the consumer is done with the cells before it.
         let head = ring.consumer.position.load(Ordering::Acquire);
-        if self.tail.wrapping_sub(head) > self.capacity {
+        if self.tail.at().wrapping_sub(head) > self.tail.capacity() {
             return Err(Error::Corrupt);
         }
-        self.limit = head.wrapping_add(self.capacity);
+        self.limit = head.wrapping_add(self.tail.capacity());
         if self.room() >= least {
             return Ok(true);
         }
-        if ring.producer.position.load_own() != self.tail {
+        if ring.producer.position.load_own() != self.tail.at() {
             // The other side can't make room by taking what it can't see: because it was not published yet, or somebody scribbled on our
             // position.
-            self.publish_now(ring)?;
+            self.publish_now(ring, self.pending)?;
         }
         if ring.is_closed() {
             return Err(Error::Closed);
@@ -107,7 +102,7 @@ impl Producing {
         least: u64,
         call: &Call<'_, M>,
     ) -> Result<()> {
-        let (tail, capacity) = (self.tail, self.capacity);
+        let (tail, capacity) = (self.tail.at(), self.tail.capacity());
         let worth_it = || {
             let used = tail.wrapping_sub(ring.consumer.position.load(Ordering::Relaxed));
             // A difference that is none is for the attempt to report.
@@ -123,53 +118,59 @@ impl Producing {
     /// were not published before were sent.
     #[inline]
     pub(crate) fn advance(&mut self, ring: &RawRing, count: u64) -> Result<()> {
-        self.tail = self.tail.wrapping_add(count);
-        self.index = index_behind(self.index + count, self.capacity);
-        if self.tail.wrapping_sub(self.published) >= self.every {
-            return self.publish_now(ring);
+        self.tail.advance(count);
+        let pending = self.pending + count;
+        if pending >= self.every {
+            return self.publish_now(ring, pending);
         }
+        self.pending = pending;
         Ok(())
     }
 
     /// Makes all that was written visible.
     #[inline]
     pub(crate) fn publish(&mut self, ring: &RawRing) -> Result<()> {
-        if self.tail == self.published {
+        if self.pending == 0 {
             return Ok(());
         }
-        self.publish_now(ring)
+        self.publish_now(ring, self.pending)
     }
 
+    /// Publishes the tail, and with it the `pending` cells before it.
     #[inline]
-    fn publish_now(&mut self, ring: &RawRing) -> Result<()> {
+    fn publish_now(&mut self, ring: &RawRing, pending: u64) -> Result<()> {
         // Release: pairs with the Acquire in `look_for_items` and `settle`; this store is the publication.
-        let tail = self.tail;
-        ring.producer.position.store(tail, Ordering::Release);
+        ring.producer
+            .position
+            .store(self.tail.at(), Ordering::Release);
         // For a consumer that is about to sleep, and for `settle`.
         light_fence();
         if ring.is_closed() {
-            return self.publish_closed(ring);
+            return self.publish_closed(ring, pending);
         }
-        self.published = tail;
+        // One store less where each item is published.
+        if self.pending != 0 {
+            self.pending = 0;
+        }
         ring.idle.not_empty.notify(u32::MAX);
         Ok(())
     }
 
     /// Finds out whether what was just published came before the end.
     #[cold]
-    fn publish_closed(&mut self, ring: &RawRing) -> Result<()> {
-        if ring.settle() == self.tail {
+    fn publish_closed(&mut self, ring: &RawRing, pending: u64) -> Result<()> {
+        self.pending = 0;
+        if ring.settle() == self.tail.at() {
             // Whoever closed may have woken the consumer before it could see this.
             ring.idle.not_empty.notify(u32::MAX);
-            self.published = self.tail;
             return Ok(());
         }
-        self.tail = self.published;
-        self.index = self.tail % self.capacity;
+        let published = self.tail.at().wrapping_sub(pending);
+        self.tail = Cursor::new(published, self.tail.capacity());
         // A peer may have shown a position between the two.
-        self.limit = self.tail;
+        self.limit = published;
         // Nobody believes it any more; but what is written next shall not be further and further away. Relaxed: it shows no cell.
-        ring.producer.position.store(self.tail, Ordering::Relaxed);
+        ring.producer.position.store(published, Ordering::Relaxed);
         Err(Error::Closed)
     }
 }
