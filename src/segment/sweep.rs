@@ -39,9 +39,9 @@ const AT_ONCE: usize = 32;
 const DEPUTY: u32 = 2 * EVERY;
 /// How long those with the other roles sleep, in milliseconds.
 const RESERVES: u32 = 400;
-/// How long those without a role sleep at the least, in milliseconds, and how much longer at the most. A thousand of them wake 90 times a second.
+/// How long those without a role sleep, in milliseconds, and how much longer at the most. A thousand of them wake 90 times a second.
 const OTHERS: (u32, u32) = (10_000, 2000);
-/// Those who sleep for so long wake in steps of it. A thread that wakes alone takes 100 µs of a processor that slept, itself cold, where one that wakes
+/// Those who sleep for longer wake in steps of it, the last one before their time. A thread that wakes alone takes 100 µs of a processor that slept, itself cold, where one that wakes
 /// among others takes the half.
 const TOGETHER: u32 = 200;
 /// How long, at the most, those who guard against truncation sleep.
@@ -192,7 +192,7 @@ impl Inner {
             Some(Role { index: 1, .. }) => DEPUTY,
             Some(_) => RESERVES,
             // Spread, so that a thousand do not wake together.
-            None => OTHERS.0 + now().subsec_micros() % OTHERS.1,
+            None => OTHERS.0 + now().subsec_nanos() % OTHERS.1,
         };
         // Nobody wakes those whose file was cut short.
         let bound = match self.truncation {
@@ -230,9 +230,15 @@ impl Inner {
             // Relaxed, here and below: a role guards nothing.
             let taken =
                 role.compare_exchange(holder, me.bits(), Ordering::Relaxed, Ordering::Relaxed);
-            if taken.is_ok() {
-                return Some(Role { index, me });
+            if taken.is_err() {
+                continue;
             }
+            // All wake at the same moments: another thread of ours may have become the sweeper since we looked.
+            if index == 1 && has(&watches[..1]) {
+                self.free_role(index, me);
+                continue;
+            }
+            return Some(Role { index, me });
         }
         None
     }
@@ -261,7 +267,8 @@ impl Inner {
     fn sweep_if_due(&self, time: u32) {
         let swept_at = &self.shared().swept_at;
         let last = swept_at.load(Ordering::Relaxed);
-        if time / EVERY == last / EVERY {
+        // Another thread may have looked at the clock just after us.
+        if time / EVERY == last / EVERY || last.wrapping_sub(time) < EVERY {
             return;
         }
         let won = swept_at.compare_exchange(last, time, Ordering::Relaxed, Ordering::Relaxed);

@@ -36,8 +36,8 @@ use std::sync::OnceLock;
 use std::sync::atomic::Ordering;
 
 /// More threads than this are not asked after: each takes two calls of some microseconds, and the kernel gives a list in pieces, which
-/// must be one (musl's are of 85 threads).
-const MOST_THREADS: usize = 64;
+/// must be one (musl's are of 62 threads, or more).
+const MOST_THREADS: usize = 60;
 /// The flag of a thread that is on its way out (`PF_EXITING` of the kernel's sched.h; proc(5) lists the field as the 9th of stat).
 const EXITING: u64 = 4;
 

@@ -80,12 +80,17 @@ impl Pace {
         self.items = 0;
     }
 
-    /// The outcomes of so many items had so many bytes. Those of the next ones may be longer: an eighth more is allowed for.
-    pub(super) fn took(&mut self, bytes: usize, items: u32) {
-        let each = (bytes + bytes / 8).div_ceil(items.max(1) as usize);
-        self.fit = u32::try_from(self.room / each.max(1))
-            .unwrap_or(u32::MAX)
+    /// The outcomes of so many items had so many bytes. Those of the next ones may be longer: an eighth more is allowed for. A few long ones
+    /// among many make chunks not much shorter.
+    pub(super) fn took(&mut self, bytes: usize, items: u64) {
+        if items == 0 {
+            return;
+        }
+        let each = (bytes.saturating_add(bytes / 8) as u64)
+            .div_ceil(items)
             .max(1);
+        let fit = u32::try_from(self.room as u64 / each).unwrap_or(u32::MAX);
+        self.fit = fit.max(self.fit.min(self.most) / STEP).max(1);
     }
 
     /// How many items the next chunk has, if at least `left` are to come.
@@ -200,8 +205,13 @@ mod tests {
         after(&mut pace, Duration::from_nanos(20), 1_000_000);
         pace.took(500 * 16, 500);
         assert_eq!(pace.size(1_000_000), 8000 / 18);
-        pace.took(2 * 8000, 2);
-        assert_eq!(pace.size(1_000_000), 1);
+        pace.took(0, 0);
+        assert_eq!(pace.size(1_000_000), 8000 / 18, "nothing is known of them");
+        // One long outcome after the other, and then short ones.
+        for size in [111, 27, 6, 1, 1] {
+            pace.took(2 * 8000, 2);
+            assert_eq!(pace.size(1_000_000), size);
+        }
         pace.took(0, 1000);
         assert_eq!(pace.size(1_000_000), 1000);
     }

@@ -140,11 +140,14 @@ where
         }
         let items = self.arrived.iter().map(|piece| u64::from(piece.count));
         self.pace.arrived(items.sum(), now());
+        let (mut bytes, mut items) = (0, 0);
         for piece in &self.arrived {
             if let Ok(outcomes) = &piece.outcomes {
-                self.pace.took(outcomes.len(), piece.count);
+                bytes += outcomes.len();
+                items += u64::from(piece.count);
             }
         }
+        self.pace.took(bytes, items);
         self.arrived.reverse();
         true
     }
