@@ -85,6 +85,11 @@ pub(crate) trait Membership {
     /// Whether the member may still act. `false` only when no thread of it can write any more, and then for ever.
     fn is_alive(&self, id: MemberId) -> bool;
 
+    /// As [`is_alive`](Self::is_alive), for one who has not waited yet: at the least cost, a death that is a moment old may go unseen.
+    fn seems_alive(&self, id: MemberId) -> bool {
+        self.is_alive(id)
+    }
+
     /// Whether this process is (still) the member `id`: not in a child that was forked since it became one, and not when the
     /// region is lost.
     fn is_still(&self, _id: MemberId) -> bool {

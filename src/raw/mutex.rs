@@ -279,6 +279,8 @@ impl RawMutex {
         // The owner that was alive when we last asked. Each owner is asked after before we sleep on its word, and again
         // when a nap ran out or a death was found.
         let mut asked = 0;
+        // Whether a nap was in vain, so that it pays to ask more closely.
+        let mut closely = false;
         let mut lost = 0;
         loop {
             if is_free(word) {
@@ -311,7 +313,11 @@ impl RawMutex {
                 continue;
             }
             if asked != word & MemberId::MASK {
-                if !owner_is_alive(word, call.members) {
+                let lives = |owner| match closely {
+                    true => call.members.is_alive(owner),
+                    false => call.members.seems_alive(owner),
+                };
+                if !MemberId::from_bits(word).is_some_and(lives) {
                     match self.take_from_the_dead(word, call.me, waited, heir) {
                         Ok(took) => return took.map(Some),
                         Err(now) => {
@@ -356,7 +362,8 @@ impl RawMutex {
                 return Err(Error::Corrupt);
             }
             let now = call.members.deaths();
-            if wake == Wake::TimedOut || now != deaths {
+            closely = wake == Wake::TimedOut || now != deaths;
+            if closely {
                 asked = 0;
             }
             deaths = now;

@@ -33,10 +33,15 @@ impl Dying {
 }
 
 impl Inner {
-    /// Whether no thread of this member, whose liveness lock is held, can write any more. A member whose slot is none of this
-    /// segment's is a bug of the caller.
+    /// Whether no thread of this member, whose liveness lock is held, can write any more. `false` for ourselves, and for one that is no
+    /// member.
     pub(super) fn is_dying(&self, id: MemberId) -> bool {
-        let known = &self.dying.0[id.slot() as usize];
+        let Some(known) = self.dying.0.get(id.slot() as usize) else {
+            return false;
+        };
+        if self.is_me(id) {
+            return false;
+        }
         // Acquire and Release: who takes what a dead member had sees all that it wrote. The kernel's own locks order that before the
         // answer of `/proc`, for the thread that asked; this does for the others.
         if known.gone.load(Ordering::Acquire) == id.bits() {
