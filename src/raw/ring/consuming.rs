@@ -133,9 +133,8 @@ impl Consuming {
     pub(crate) fn advance(&mut self, ring: &RawRing, count: u64) {
         self.head.advance(count);
         // Release: pairs with the Acquire in `look_for_room`: we are done with the cells.
-        ring.consumer
-            .position
-            .store(self.head.at(), Ordering::Release);
+        let head = self.head.at();
+        ring.consumer.position.store(head, Ordering::Release);
         // For a producer that is about to sleep.
         light_fence();
         ring.idle.not_full.notify(u32::MAX);

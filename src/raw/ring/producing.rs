@@ -140,9 +140,8 @@ impl Producing {
     #[inline]
     fn publish_now(&mut self, ring: &RawRing, pending: u64) -> Result<()> {
         // Release: pairs with the Acquire in `look_for_items` and `settle`; this store is the publication.
-        ring.producer
-            .position
-            .store(self.tail.at(), Ordering::Release);
+        let tail = self.tail.at();
+        ring.producer.position.store(tail, Ordering::Release);
         // For a consumer that is about to sleep, and for `settle`.
         light_fence();
         if ring.is_closed() {
