@@ -38,22 +38,41 @@ pub(crate) const END: u64 = u64::MAX;
 /// How many items are sent between two looks at the clock.
 const STRETCH: u64 = 1024;
 
+/// One that items are given to, one by one.
+pub(crate) trait Sends<T> {
+    fn send(&mut self, item: T);
+
+    /// After the last one.
+    fn flush(&mut self) {}
+}
+
+impl<T, F: FnMut(T)> Sends<T> for F {
+    #[inline]
+    fn send(&mut self, item: T) {
+        self(item);
+    }
+}
+
 /// Sends one by one until the time is up. Items a second.
 pub(crate) fn send_each<T: Item>(
     plain: &Plain,
     duration: Duration,
-    mut send: impl FnMut(T),
+    mut sender: impl Sends<T>,
 ) -> f64 {
     plain.arrive();
     let start = Instant::now();
     let mut sent = 0;
-    while start.elapsed() < duration {
-        for number in sent..sent + STRETCH {
-            send(T::new(number));
+    loop {
+        let is_over = sent % STRETCH == 0 && start.elapsed() >= duration;
+        let number = if is_over { END } else { sent };
+        // The one place that calls it: so the compiler makes it a part of the loop, long or short, as it does in a user's.
+        sender.send(T::new(number));
+        if is_over {
+            break;
         }
-        sent += STRETCH;
+        sent += 1;
     }
-    send(T::new(END));
+    sender.flush();
     finish(plain, start, sent)
 }
 
@@ -253,7 +272,7 @@ fn queue<T: Item + commonhold::Plain>(
     side: Side,
 ) -> f64 {
     match side {
-        Side::First(duration) if batch == 1 => send_each(plain, duration, |item| {
+        Side::First(duration) if batch == 1 => send_each(plain, duration, |item: T| {
             queue.send(item).expect("the queue is open");
         }),
         Side::First(duration) => send_batches(plain, duration, batch, |items| {
@@ -269,6 +288,19 @@ fn queue<T: Item + commonhold::Plain>(
             }
             0.0
         }
+    }
+}
+
+struct RingSender<T: commonhold::Plain>(commonhold::Producer<T>);
+
+impl<T: commonhold::Plain> Sends<T> for RingSender<T> {
+    #[inline]
+    fn send(&mut self, item: T) {
+        self.0.send(item).expect("nobody dies here");
+    }
+
+    fn flush(&mut self) {
+        self.0.flush().expect("nobody dies here");
     }
 }
 
@@ -290,12 +322,7 @@ fn ring<T: Item + commonhold::Plain>(
                     tx.send_all(items).expect("nobody dies here");
                 });
             }
-            send_each(plain, duration, |item: T| {
-                tx.send(item).expect("nobody dies here");
-                if item.number() == END {
-                    tx.flush().expect("nobody dies here");
-                }
-            })
+            send_each(plain, duration, RingSender(tx))
         }
         Side::Second => {
             let mut rx = ring.consumer().expect("one of us");
