@@ -83,6 +83,7 @@ mod tests {
     use crate::sys::liveness::Candidate;
     use crate::sys::spin::Adaptive;
     use crate::{Error, Segment};
+    use std::os::fd::AsFd;
     use std::process::{Child, Command};
 
     /// A member whose process is `child`, and whose liveness lock we hold: as the kernel does while it takes a big one apart.
@@ -90,7 +91,7 @@ mod tests {
         segment: &Segment,
         slot: u32,
         generation: u32,
-        child: &Child,
+        child: &Asleep,
         identity: Identity,
     ) -> MemberId {
         let inner = segment.inner();
@@ -104,22 +105,43 @@ mod tests {
         place.identity.store(identity.0, Ordering::Relaxed);
         place
             .claim
-            .store(Claim::new(id, child.id()).0, Ordering::Release);
+            .store(Claim::new(id, child.0.id()).0, Ordering::Release);
         assert!(inner.is_held(id));
         id
     }
 
-    fn asleep() -> (Child, Identity) {
-        let child = Command::new("sleep").arg("600").spawn().unwrap();
-        let identity = Identity::of(child.id()).unwrap();
-        (child, identity)
+    /// A process that is asleep. Once killed it stays unreaped: only what `/proc` says of it tells of its death.
+    struct Asleep(Child);
+
+    impl Asleep {
+        fn new() -> (Asleep, Identity) {
+            let child = Asleep(Command::new("sleep").arg("600").spawn().unwrap());
+            let identity = Identity::of(child.0.id()).unwrap();
+            (child, identity)
+        }
+
+        /// Kills it, and waits until it has lost its memory.
+        fn die(&mut self, identity: Identity) {
+            self.0.kill().unwrap();
+            let deadline = Deadline::after(Duration::from_secs(60));
+            while exiting::ask_after(self.0.id(), identity) != Answer::Gone {
+                assert!(!deadline.has_passed(), "it does not die");
+            }
+        }
+    }
+
+    impl Drop for Asleep {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
     }
 
     #[test]
     fn a_lock_is_taken_from_a_process_that_has_no_memory_though_its_liveness_lock_is_held() {
         let segment = Segment::anonymous(1 << 16).unwrap();
         let inner = segment.inner();
-        let (mut child, identity) = asleep();
+        let (mut child, identity) = Asleep::new();
         let owner = pretend(&segment, 9, 7, &child, identity);
         // SAFETY: all zero is a mutex that is free.
         let mutex: RawMutex = unsafe { std::mem::zeroed() };
@@ -132,12 +154,11 @@ mod tests {
         };
         let refused = mutex.lock(&call, Heir::Refuses);
         assert!(matches!(refused, Err(Error::Timeout)), "{refused:?}");
-        child.kill().unwrap();
-        // It is not reaped: only what /proc says of it tells of its death.
+        child.0.kill().unwrap();
         let deadline = Deadline::after(Duration::from_secs(60));
         let refused = mutex.lock(&Call { deadline, ..call }, Heir::Refuses);
         assert!(matches!(refused, Err(Error::Poisoned)), "{refused:?}");
-        child.wait().unwrap();
+        drop(child);
         // It is known from then on, though nobody can be asked any more.
         assert!(inner.is_held(owner));
         assert!(!inner.is_alive(owner));
@@ -146,32 +167,26 @@ mod tests {
     #[test]
     fn a_member_that_said_nothing_of_itself_is_alive_while_its_lock_is_held() {
         let segment = Segment::anonymous(1 << 16).unwrap();
-        let (mut child, identity) = asleep();
+        let (mut child, identity) = Asleep::new();
         let owner = pretend(&segment, 9, 7, &child, Identity(0));
-        child.kill().unwrap();
-        let gone = || exiting::ask_after(child.id(), identity) == Answer::Gone;
-        let deadline = Deadline::after(Duration::from_secs(60));
-        while !gone() {
-            assert!(!deadline.has_passed(), "it does not die");
-        }
+        child.die(identity);
         assert!(segment.inner().is_alive(owner));
-        child.wait().unwrap();
     }
 
     #[test]
     fn what_is_known_of_who_has_the_slot_now_says_nothing_of_who_had_it() {
         let segment = Segment::anonymous(1 << 16).unwrap();
-        let (mut child, identity) = asleep();
+        let (mut child, identity) = Asleep::new();
         let before = pretend(&segment, 9, 6, &child, identity);
         let owner = pretend(&segment, 9, 7, &child, identity);
-        child.kill().unwrap();
-        let deadline = Deadline::after(Duration::from_secs(60));
-        while segment.inner().is_alive(owner) {
-            assert!(!deadline.has_passed(), "it does not die");
-        }
-        std::thread::sleep(LOOK_EVERY);
+        child.die(identity);
+        // The only look at this slot: none is left out for having come too soon.
         assert!(segment.inner().is_alive(before));
-        child.wait().unwrap();
+        let other = Segment::from_fd(segment.as_fd().try_clone_to_owned().unwrap()).unwrap();
+        assert!(
+            !other.inner().is_alive(owner),
+            "there was something to be known"
+        );
     }
 
     #[test]

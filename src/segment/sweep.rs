@@ -41,8 +41,8 @@ const DEPUTY: u32 = 2 * EVERY;
 const RESERVES: u32 = 400;
 /// How long those without a role sleep, in milliseconds, and how much longer at the most. A thousand of them wake 90 times a second.
 const OTHERS: (u32, u32) = (10_000, 2000);
-/// Those who sleep for longer wake in steps of it, the last one before their time. A thread that wakes alone takes 100 µs of a processor that slept, itself cold, where one that wakes
-/// among others takes the half.
+/// Those who sleep for longer wake in steps of it, the last one before their time. A thread that wakes alone takes 100 µs of a processor that
+/// slept, itself cold, where one that wakes among others takes the half (measured with a thousand of 20 processes).
 const TOGETHER: u32 = 200;
 /// How long, at the most, those who guard against truncation sleep.
 const GUARDED: u32 = 100;
@@ -273,7 +273,7 @@ impl Inner {
         let swept_at = &self.shared().swept_at;
         let last = swept_at.load(Ordering::Relaxed);
         // Another thread may have looked at the clock just after us.
-        if time / EVERY == last / EVERY || last.wrapping_sub(time) < EVERY {
+        if time / EVERY == last / EVERY || since(time, last) == 0 {
             return;
         }
         let won = swept_at.compare_exchange(last, time, Ordering::Relaxed, Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! Whether a process that is still dying can act no more, by what `/proc` says of it.
 //!
 //! A process's record locks go after its memory, which takes some 80 ms for each GiB that it has in use. Its threads lose their address
-//! space before that is taken apart, a fifth of a millisecond after a SIGKILL, and a thread without one runs no code of its own, ever again. The
+//! space before that is taken apart, mostly a fifth of a millisecond after a SIGKILL, and a thread without one runs no code of its own, ever again. The
 //! kernel shows that: a thread that has lost its address space is 0 bytes long.
 //!
 //! This is only ever a shorter way to what the record lock says later. Where it is closed (no `/proc`, one that hides other
@@ -328,6 +328,7 @@ mod tests {
             (Identity::known(), Identity::of(std::process::id()).unwrap())
         );
         assert!(shows(own.namespace()));
+        assert!(!shows(own.namespace() ^ 1));
         assert_eq!(ask_after(std::process::id(), own), Answer::MayLive);
     }
 
