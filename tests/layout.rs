@@ -365,14 +365,15 @@ fn rwlocks_stand_where_documented() {
     assert_eq!(seg.objects()[0].size, 192 + 128 + 70 * 64);
     let word = |field| b.u32(lock_at + at("RawRwLock", field));
     let seen = || b.u64(lock_at + at("RawRwLock", "seen"));
-    let tally = || b.u64(line_at + at("ReaderLine", "tally"));
-    assert_eq!((seen(), tally()), (0, 0));
+    let of = |field| b.u64(line_at + at("ReaderLine", field));
+    let line = || [of("tally"), of("solo")];
+    assert_eq!((seen(), line()), (0, [0, 0]));
     // Slot 0, generation 1.
     let me = 1u64 << 10;
-    let reads = (lock.read().unwrap(), lock.read().unwrap());
-    assert_eq!((seen(), tally()), (1, me << 32 | 2));
+    let reads = [0; 3].map(|_| lock.read().unwrap());
+    assert_eq!((seen(), line()), (1, [me << 32 | 2, me << 32 | 1]));
     drop(reads);
-    assert_eq!((seen(), tally()), (1, me << 32));
+    assert_eq!((seen(), line()), (1, [me << 32, me << 32]));
 
     let mut write = lock.write().unwrap();
     write[8] = 8;

@@ -275,7 +275,9 @@ fn call(waker: Waker) {
 mod tests {
     use super::*;
     use crate::select::Receives;
-    use crate::{Queue, Segment};
+    use crate::sys::asymmetric::ARRIVAL;
+    use crate::{Queue, RwLock, Segment};
+    use std::sync::Arc;
 
     /// One that takes what it was chosen for passes its turn on; the driver may have gone to sleep just before, when nobody had a turn.
     #[test]
@@ -318,5 +320,54 @@ mod tests {
         assert_eq!(until.min(soon()), until);
         driver.pass_on(&thing);
         assert_eq!(rung(), 1);
+    }
+
+    /// That a lock's readers have left, which one of them may tell nobody who lay down just then.
+    #[test]
+    fn who_may_not_have_been_seen_looks_a_second_time_and_then_no_more() {
+        let seg = Segment::anonymous(1 << 16).unwrap();
+        let lock = RwLock::create(&seg, "lock", 0u64).unwrap();
+        let source = lock.readers_left().source;
+        let ticket = source.signal().register(source.members());
+        let thing = Thing::Signal(source, ticket);
+        let (mut table, woken) = (Table::default(), Arc::new(Woken(AtomicU32::new(0))));
+        let entry = || Entry {
+            waker: woken.clone().into(),
+            serves: Serves::All,
+        };
+        let before = now();
+        let Added::At(key, is_known) = table.add(&thing, entry(), false) else {
+            panic!("nothing has changed");
+        };
+        assert!(!is_known);
+        let mut looks = |at: Duration| {
+            let look = table.look(at);
+            let wakers = look.chosen.len();
+            look.chosen.into_iter().for_each(Waker::wake);
+            let waits = table.entry(&thing, key).is_some();
+            (wakers, woken.0.load(Ordering::Relaxed), waits, look.until)
+        };
+        let (wakers, _, waits, until) = looks(before);
+        assert_eq!((wakers, waits), (0, true));
+        assert_eq!(until.min(Deadline::after(ARRIVAL * 2)), until);
+        let later = now() + ARRIVAL;
+        let (wakers, times, waits, until) = looks(later);
+        assert_eq!((wakers, times, waits), (1, 1, true));
+        assert_ne!(until.min(Deadline::after(ARRIVAL * 2)), until);
+        let (wakers, times, waits, _) = looks(later + ARRIVAL);
+        assert_eq!((wakers, times, waits), (0, 1, true));
+        // The next one lies down later, on a word that the driver sleeps on already.
+        let Added::At(_, is_known) = table.add(&thing, entry(), false) else {
+            panic!("nothing has changed");
+        };
+        assert!(!is_known, "nobody would wake the driver in time");
+    }
+
+    struct Woken(AtomicU32);
+
+    impl std::task::Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
     }
 }

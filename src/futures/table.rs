@@ -6,6 +6,7 @@ use crate::raw::signal::Ticket;
 use crate::raw::{Membership, Nap};
 use crate::segment::Inner;
 use crate::select::AnySource;
+use crate::sys::asymmetric::ARRIVAL;
 use crate::sys::atomic::AtomicU32;
 use crate::sys::deadline::Deadline;
 use crate::sys::futex::{self, MOST_WORDS};
@@ -73,6 +74,11 @@ impl Thing {
         }
     }
 
+    /// See [`Source::is_seen_late`](crate::raw::select::Source::is_seen_late).
+    fn is_seen_late(&self) -> bool {
+        matches!(self, Thing::Signal(source, _) if source.is_seen_late())
+    }
+
     fn is_at(&self, other: &Thing) -> bool {
         ptr::eq(self.word(), other.word())
     }
@@ -130,6 +136,8 @@ pub(super) struct Word {
     since: Duration,
     /// When all last looked.
     all_at: Duration,
+    /// Of what is seen late: when all look a second time, though nobody notified.
+    again_at: Option<Duration>,
     /// Of a lock: when its owner is asked after next, and whom that is.
     ask_at: Option<Duration>,
     owner: u32,
@@ -186,10 +194,14 @@ impl Table {
             word.chosen = 1;
             word.chosen_at = now;
         }
+        let is_late = thing.is_seen_late();
+        if is_late {
+            word.again_at = Some(now + ARRIVAL);
+        }
         let key = Key(self.next_key);
         self.next_key += 1;
         word.waiting.insert(key, entry);
-        Added::At(key, word.is_slept_on() && !doubtful)
+        Added::At(key, word.is_slept_on() && !doubtful && !is_late)
     }
 
     /// Beside the words there are the driver's own, and a word of deaths for each segment.
@@ -282,6 +294,7 @@ impl Word {
             is_timed: false,
             since: now,
             all_at: now,
+            again_at: None,
             ask_at: None,
             owner: 0,
             naps: Naps::new(),
@@ -316,6 +329,15 @@ impl Word {
                 self.chosen_at = look.now;
             }
             look.chosen.push(entry.waker);
+        }
+    }
+
+    /// All look, and wait on as they are. (Who is woken leaves its waker anew when it looks.)
+    fn look_again(&mut self, look: &mut Look) {
+        for entry in self.waiting.values_mut() {
+            let nobody = Waker::noop().clone();
+            look.chosen
+                .push(std::mem::replace(&mut entry.waker, nobody));
         }
     }
 
@@ -376,6 +398,10 @@ impl Word {
                 }
             }
         };
+        if self.again_at.is_some_and(|at| look.now >= at) {
+            self.again_at = None;
+            self.look_again(look);
+        }
         if all {
             self.choose_all(look);
         } else if turn && !self.waiting.is_empty() {
@@ -414,6 +440,9 @@ impl Word {
         self.slept_on = Some(expected);
         look.not_beyond(self.all_at + BOUND);
         if let Some(at) = self.ask_at.filter(|at| *at != Duration::MAX) {
+            look.not_beyond(at);
+        }
+        if let Some(at) = self.again_at {
             look.not_beyond(at);
         }
         look.sleeps.push(Bed {

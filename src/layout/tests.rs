@@ -125,7 +125,7 @@ fn the_documented_layout_is_the_one_in_the_code() {
     check!(true, RawMutex, word);
     check!(true, ArrayControl, lock, reserved);
     check!(false, RawRwLock, gate, doubt, left, reserved, seen);
-    check!(true, ReaderLine, tally, reserved);
+    check!(true, ReaderLine, tally, solo, reserved);
     check!(true, RawCondvar, signal);
     check!(true, RawReentrant, lock, depth, holder);
     check!(true, RawEvent, state, changed);

@@ -34,7 +34,6 @@
 mod claim;
 mod consuming;
 mod cursor;
-mod looking_twice;
 mod producing;
 
 pub(crate) use self::claim::Claim;
@@ -42,6 +41,7 @@ pub(crate) use self::consuming::Consuming;
 pub(crate) use self::producing::Producing;
 
 use super::signal::RawSignal;
+use crate::sys::asymmetric::outlast;
 use crate::sys::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// All zero is an open, empty ring whose ends nobody holds.
@@ -122,8 +122,10 @@ impl RawRing {
         if let Some(end) = self.settled() {
             return end;
         }
-        // For the light fences of both ends: see the head of this file.
-        self.outlast_the_ends();
+        // For the light fences of both ends, see the head of this file: behind it all is seen that either did before it could see that the
+        // ring is closed.
+        fence(Ordering::SeqCst);
+        outlast();
         // Acquire: pairs with the Release of the publication; AcqRel passes it on to those who read `end`.
         let tail = self.producer.position.load(Ordering::Acquire);
         match self.idle.end.compare_exchange(

@@ -1,10 +1,17 @@
 //! The readers-writer lock: readers count themselves on lines of their own, a writer locks a gate and waits until no line
 //! counts a reader.
 //!
-//! A reader counts itself in its member's tally, and only then looks whether the gate is open; a writer locks the gate, and
-//! only then looks at the tallies. Between the two steps stands a full fence, on both sides (Dekker's pattern), so that at least one
+//! A reader counts itself on its member's line, and only then looks whether the gate is open; a writer locks the gate, and
+//! only then looks at the lines. Between the two steps stands a full fence, on both sides (Dekker's pattern), so that at least one
 //! of the two sees the other: the reader steps back, or the writer waits. (The idea: Linux's big-reader locks.) A
 //! reader that must sleep sleeps on the gate, as a writer would, and counts itself while it has it.
+//!
+//! A line has two words. Of all threads of a member one at a time may read *solo*: it takes that word by an exchange, so
+//! nobody else stores to it until it leaves, which is a plain store. All others (a second thread, a second reading of the same thread) are
+//! counted in the *tally*, which takes a read-modify-write also to leave.
+//!
+//! Who leaves the tally makes a full fence before it looks whether a writer waits; who leaves solo makes a light one, and a writer looks
+//! twice before it sleeps for long (`sys/asymmetric.rs`). What keeps readers and writers apart never hangs on that: only a wake-up does.
 //!
 //! Fairness: none among those that wait at the gate, where a running one may overtake one that was woken; but no stream of readers
 //! holds up a writer that has it, and a reader that slept needs only its own turn at the gate.
@@ -13,21 +20,24 @@
 //!
 //! | a member dies | the words say | who mends it |
 //! |---|---|---|
-//! | reading, or about to look at the gate | its tally counts it | the next writer asks after it, at once and within each nap, and clears its tally |
-//! | after it took itself out of its tally, before the notify | nobody reads, a writer may sleep | that writer looks again after its nap |
-//! | after it set its bit in `seen`, before it counted itself | a bit for a tally that counts nobody | nobody need: bits stay |
+//! | reading, or about to look at the gate | its line counts it | the next writer asks after it, at once and within each nap, and clears its line |
+//! | after it took itself out, before the notify | nobody reads, a writer may sleep | that writer looks again after its nap |
+//! | after it set its bit in `seen`, before it counted itself | a bit for a line that counts nobody | nobody need: bits stay |
+//! | after it counted itself in the tally, before it put its name into `solo` | `solo` bears another's name, or none | the next of that slot that reads puts its own there |
 //! | at the gate, not yet writing | the gate has its id, `doubt` is 0 | the next at the gate inherits it: nothing is in doubt |
 //! | writing: from the store of 1 to that of 0 | the gate has its id, `doubt` is 1 | the next at the gate inherits it, and notes the doubt |
 //! | after it found a doubt, before it noted it | the gate has its id, `doubt` is 1 | the same |
 //! | mending: from the gate to the store of 0 | the gate has its id, `doubt` is 2 | the next at the gate: it is still in doubt |
 //! | written: after the store of 0 | the gate has its id, `doubt` is 0 | the next at the gate inherits it: nothing is in doubt |
-//! | turning from a writer into a reader, before the store of 0 | as writing, and its tally counts it | as writing; the tally as reading |
+//! | turning from a writer into a reader, before the store of 0 | as writing, and its line counts it | as writing; the line as reading |
 
+use super::looking_twice::looking_twice;
 use super::member::{Call, MemberId, Membership};
 use super::mutex::{Heir, LOST_AT_ONCE, Naps, RawMutex};
 use super::signal::{Ended, RawSignal};
 use super::tally::{Counted, Tally};
 use crate::error::{Error, Result};
+use crate::sys::asymmetric::light_fence;
 use crate::sys::atomic::{AtomicU32, AtomicU64, Ordering, fence_after_rmw};
 use crate::sys::deadline::Deadline;
 use std::sync::atomic::compiler_fence;
@@ -52,8 +62,8 @@ pub(crate) struct RawRwLock {
     /// Here the holder of the gate waits for readers to leave.
     pub(crate) left: RawSignal,
     pub(crate) reserved: u32,
-    /// A bit for each member slot: whether a member there ever counted itself. Never cleared, and set before a tally first bears a
-    /// name, so a tally whose bit a writer does not see counts nobody.
+    /// A bit for each member slot: whether a member there ever counted itself. Never cleared, and set before a line first bears a
+    /// name, so a line whose bit a writer does not see counts nobody.
     pub(crate) seen: [AtomicU64; (MemberId::SLOTS / 64) as usize],
 }
 
@@ -61,16 +71,38 @@ const SOUND: u32 = 0;
 const BEING_WRITTEN: u32 = 1;
 const IN_DOUBT: u32 = 2;
 
-/// How many readings the members in one slot have.
+/// How many readings the members in one slot have: those in both words.
 #[repr(C, align(64))]
 #[derive(Debug)]
 pub(crate) struct ReaderLine {
     pub(crate) tally: Tally,
-    pub(crate) reserved: [u32; 14],
+    /// Counts 0 or 1. While it counts 1, and bears the name of a living member, only the one who reads so stores to it.
+    pub(crate) solo: Tally,
+    pub(crate) reserved: [u32; 12],
+}
+
+impl ReaderLine {
+    /// Whether it counts anybody.
+    #[inline]
+    fn counts(&self) -> bool {
+        // Acquire: pairs with the Release in `leave_solo` and `leave_tally`.
+        let counts = |tally: &Tally| tally.load(Ordering::Acquire).count != 0;
+        counts(&self.solo) || counts(&self.tally)
+    }
+}
+
+/// Where a reading is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    Solo,
+    InTheTally,
 }
 
 #[cfg(not(commonhold_loom))]
 const _: () = assert!(size_of::<RawRwLock>() == 192 && size_of::<ReaderLine>() == 64);
+
+/// The bits of a [`Tally`] that count.
+const COUNT: u64 = u32::MAX as u64;
 
 /// How far a writer came that did not get through at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,23 +124,23 @@ impl RawRwLock {
         }
     }
 
-    /// Lets a reader in if nobody has the gate, nothing is in doubt, and this member's tally bears its name already.
+    /// Lets a reader in if nobody has the gate, nothing is in doubt, nobody of this member reads solo, and its line bears its name already.
     #[inline]
-    pub(crate) fn read_at_once(&self, line: &ReaderLine, me: MemberId) -> bool {
-        let tally = &line.tally.word;
-        let word = tally.load(Ordering::Relaxed);
-        if (word >> 32) as u32 != me.bits() || word as u32 == u32::MAX {
-            return false;
-        }
+    pub(crate) fn read_solo_at_once(&self, line: &ReaderLine, me: MemberId) -> bool {
         // Who counts itself at a closed gate steps back, but the writer behind it may meet the count: of many threads that try again and
-        // again one would always be there, and the tally that they share never be empty.
+        // again one would always be there, and the line that they share never be empty.
         if self.gate.word.load(Ordering::Relaxed) != RawMutex::FREE {
             return false;
         }
-        // Acquire: pairs with the Release of the exchange in `count` that put the name there, which our fence makes known together
+        let (solo, idle) = (&line.solo.word, Counted::word(me, 0));
+        // A look first costs nothing beside an exchange that fails.
+        if solo.load(Ordering::Relaxed) != idle {
+            return false;
+        }
+        // Acquire: pairs with the Release of the exchange in `put_name` that put the name there, which our fence makes known together
         // with the bit in `seen`.
-        if tally
-            .compare_exchange(word, word + 1, Ordering::Acquire, Ordering::Relaxed)
+        if solo
+            .compare_exchange(idle, idle + 1, Ordering::Acquire, Ordering::Relaxed)
             .is_err()
         {
             return false;
@@ -118,17 +150,62 @@ impl RawRwLock {
         if self.is_open() {
             return true;
         }
-        self.unlock_read(line);
+        self.leave_solo(line, me);
+        false
+    }
+
+    /// Lets a reader in if nobody has the gate, nothing is in doubt, and this member's line bears its name already.
+    pub(crate) fn read_at_once(&self, line: &ReaderLine, me: MemberId) -> Option<Reading> {
+        if self.read_solo_at_once(line, me) {
+            return Some(Reading::Solo);
+        }
+        self.read_beside_at_once(line, me)
+            .then_some(Reading::InTheTally)
+    }
+
+    /// As [`read_at_once`](Self::read_at_once), for one that can't read solo.
+    pub(crate) fn read_beside_at_once(&self, line: &ReaderLine, me: MemberId) -> bool {
+        // As in `read_solo_at_once`.
+        if self.gate.word.load(Ordering::Relaxed) != RawMutex::FREE {
+            return false;
+        }
+        let tally = &line.tally.word;
+        let word = tally.load(Ordering::Relaxed);
+        let is_named = |word: u64| word & !COUNT == Counted::word(me, 0);
+        // On the slow way a name is put where none is, also for those that can then read solo.
+        if !is_named(word)
+            || !is_named(line.solo.word.load(Ordering::Relaxed))
+            || word as u32 == u32::MAX
+        {
+            return false;
+        }
+        // As in `read_solo_at_once`.
+        if tally
+            .compare_exchange(word, word + 1, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
+        {
+            return false;
+        }
+        // As in `read_solo_at_once`.
+        fence_after_rmw();
+        if self.is_open() {
+            return true;
+        }
+        self.leave_tally(line);
         false
     }
 
     /// Lets a reader in, waiting until the call's deadline.
     #[cfg(commonhold_loom)]
-    pub(crate) fn read<M: Membership>(&self, line: &ReaderLine, call: &Call<'_, M>) -> Result<()> {
-        if self.read_at_once(line, call.me) {
-            return Ok(());
+    pub(crate) fn read<M: Membership>(
+        &self,
+        line: &ReaderLine,
+        call: &Call<'_, M>,
+    ) -> Result<Reading> {
+        match self.read_at_once(line, call.me) {
+            Some(reading) => Ok(reading),
+            None => self.read_contended(line, call),
         }
-        self.read_contended(line, call)
     }
 
     /// Lets a reader in, waiting until the call's deadline, after [`read_at_once`](Self::read_at_once) failed.
@@ -137,13 +214,17 @@ impl RawRwLock {
         &self,
         line: &ReaderLine,
         call: &Call<'_, M>,
-    ) -> Result<()> {
+    ) -> Result<Reading> {
         // While it spins it comes in past the gate, whenever that is open: were each to take the gate, each would find another there.
         let past_the_gate = || self.read_past_the_gate(line, call.me, call.deadline);
-        match self.gate.lock_unless(call, Heir::Inherits, past_the_gate)? {
-            None => Ok(()),
-            Some(_) => self.read_behind_the_gate(line, call.me, call.deadline),
+        if self
+            .gate
+            .lock_unless(call, Heir::Inherits, past_the_gate)?
+            .is_some()
+        {
+            self.read_behind_the_gate(line, call.me, call.deadline)?;
         }
+        Ok(Reading::InTheTally)
     }
 
     /// Lets a reader in if no living member has the gate; otherwise `Err(WouldBlock)`.
@@ -152,9 +233,9 @@ impl RawRwLock {
         line: &ReaderLine,
         members: &M,
         me: MemberId,
-    ) -> Result<()> {
-        if self.read_at_once(line, me) {
-            return Ok(());
+    ) -> Result<Reading> {
+        if let Some(reading) = self.read_at_once(line, me) {
+            return Ok(reading);
         }
         let result = match self.read_past_the_gate(line, me, Deadline::PASSED) {
             Ok(false) => self
@@ -164,9 +245,10 @@ impl RawRwLock {
             other => other.map(drop),
         };
         match result {
+            Ok(()) => Ok(Reading::InTheTally),
             // The tally did not stand still.
             Err(Error::Timeout) => Err(Error::WouldBlock),
-            other => other,
+            Err(e) => Err(e),
         }
     }
 
@@ -176,16 +258,16 @@ impl RawRwLock {
         me: MemberId,
         deadline: Deadline,
     ) -> Result<bool> {
-        // As in `read_at_once`.
+        // As in `read_solo_at_once`.
         if !self.is_open() {
             return Ok(false);
         }
         self.count(line, me, deadline)?;
-        // As in `read_at_once`.
+        // As in `read_solo_at_once`.
         fence_after_rmw();
         let open = self.is_open();
         if !open {
-            self.unlock_read(line);
+            self.leave_tally(line);
         }
         Ok(open)
     }
@@ -205,7 +287,7 @@ impl RawRwLock {
         result
     }
 
-    /// Adds one to the number of readings that the member has.
+    /// Adds one to the number of readings that the member has, and sees to it that its line bears its name.
     fn count(&self, line: &ReaderLine, me: MemberId, deadline: Deadline) -> Result<()> {
         let tally = &line.tally.word;
         let mut word = tally.load(Ordering::Relaxed);
@@ -223,20 +305,36 @@ impl RawRwLock {
                 // Relaxed: the fence behind our count, or the gate that we have, makes it known together with the count.
                 self.seen[index].fetch_or(bit, Ordering::Relaxed);
             }
-            // Acquire: as in `read_at_once`. Release: for those of our threads that find the name there.
+            // Acquire: as in `read_solo_at_once`. Release: for those of our threads that find the name there.
             match tally.compare_exchange(
                 word,
                 Counted::word(me, counted.by(me) + 1),
                 Ordering::AcqRel,
                 Ordering::Relaxed,
             ) {
-                Ok(_) => return Ok(()),
+                Ok(_) => break,
                 Err(now) => word = now,
             }
             lost += 1;
             if lost % LOST_AT_ONCE == 0 && deadline.has_passed() {
                 return Err(Error::Timeout);
             }
+        }
+        self.put_name(line, me);
+        Ok(())
+    }
+
+    /// From here on the member can read solo. Its tally bears its name, so its bit is set.
+    fn put_name(&self, line: &ReaderLine, me: MemberId) {
+        let word = line.solo.word.load(Ordering::Relaxed);
+        if Counted::of(word).owner != Some(me) {
+            // Release: for those of our threads that find the name there. If it fails, another of them was first.
+            let _ = line.solo.word.compare_exchange(
+                word,
+                Counted::word(me, 0),
+                Ordering::Release,
+                Ordering::Relaxed,
+            );
         }
     }
 
@@ -248,10 +346,29 @@ impl RawRwLock {
         gate == RawMutex::FREE && self.doubt.load(Ordering::Relaxed) == SOUND
     }
 
-    /// Takes a reader out.
+    /// Takes a reader out that `reading` let in, as `me`.
     #[inline]
-    pub(crate) fn unlock_read(&self, line: &ReaderLine) {
+    pub(crate) fn unlock_read(&self, line: &ReaderLine, me: MemberId, reading: Reading) {
+        match reading {
+            Reading::Solo => self.leave_solo(line, me),
+            Reading::InTheTally => self.leave_tally(line),
+        }
+    }
+
+    #[inline]
+    fn leave_solo(&self, line: &ReaderLine, me: MemberId) {
         // Release: pairs with the Acquire of a writer's look in `reader_from`: our reading is over before it writes.
+        line.solo
+            .word
+            .store(Counted::word(me, 0), Ordering::Release);
+        // Light: a writer that we do not see looks twice, see the head of this file.
+        light_fence();
+        self.left.notify(u32::MAX);
+    }
+
+    #[inline(never)]
+    fn leave_tally(&self, line: &ReaderLine) {
+        // Release: as in `leave_solo`.
         //
         // Without a look first, which would take half as long again. If the count was scribbled down to 0, the word now bears a name of
         // another slot, which counts for nobody, and which our next reading replaces.
@@ -269,7 +386,7 @@ impl RawRwLock {
         if !self.gate.lock_at_once(me) {
             return Err(Stopped::BeforeTheGate);
         }
-        // Pairs with the fence in `read_at_once`: either we see a reader's count, or it sees our gate.
+        // Pairs with the fence in `read_solo_at_once`: either we see a reader's count, or it sees our gate.
         fence_after_rmw();
         if self.doubt.load(Ordering::Relaxed) != SOUND || self.reader_from(0, lines).is_some() {
             return Err(Stopped::BehindTheGate);
@@ -438,7 +555,7 @@ impl RawRwLock {
         compiler_fence(Ordering::SeqCst);
     }
 
-    /// The first slot from `from` on whose tally counts readers.
+    /// The first slot from `from` on whose line counts readers.
     #[inline]
     fn reader_from(&self, from: usize, lines: &[ReaderLine]) -> Option<usize> {
         for index in from / 64..lines.len().div_ceil(64) {
@@ -449,9 +566,8 @@ impl RawRwLock {
             while seen != 0 {
                 let slot = index * 64 + seen.trailing_zeros() as usize;
                 seen &= seen - 1;
-                // A bit beyond the last slot is scribbled. Acquire: pairs with the Release in `unlock_read`.
-                let line = lines.get(slot);
-                if line.is_some_and(|l| l.tally.load(Ordering::Acquire).count != 0) {
+                // A bit beyond the last slot is scribbled.
+                if lines.get(slot).is_some_and(ReaderLine::counts) {
                     return Some(slot);
                 }
             }
@@ -459,7 +575,7 @@ impl RawRwLock {
         None
     }
 
-    /// Waits until nobody reads. The caller has the gate, so a tally that once said so says so for good: who counts itself from
+    /// Waits until nobody reads. The caller has the gate, so a line that once said so says so for good: who counts itself from
     /// now on steps back.
     fn wait_for_readers<M: Membership>(
         &self,
@@ -480,6 +596,19 @@ impl RawRwLock {
             }
         }
         spin.was_in_vain();
+        let nobody_reads = || self.reader_from(slot, lines).is_none();
+        looking_twice(call, &nobody_reads, |call| {
+            self.sleep_until_readers_left(slot, lines, call)
+        })
+    }
+
+    /// As [`wait_for_readers`](Self::wait_for_readers), from the slot on.
+    fn sleep_until_readers_left<M: Membership>(
+        &self,
+        mut slot: usize,
+        lines: &[ReaderLine],
+        call: &Call<'_, M>,
+    ) -> Result<()> {
         let mut naps = Naps::new();
         // The slot whose reader was alive when we last asked, and how many deaths were known by then. Each is asked after before
         // we sleep, and again when a nap ran out or a death was found.
@@ -528,13 +657,13 @@ impl RawRwLock {
     }
 
     /// Makes a writer a reader: what it leaves is sound, and no other writer comes in between. An error leaves it a writer.
-    pub(crate) fn downgrade(&self, line: &ReaderLine, me: MemberId) -> Result<()> {
+    pub(crate) fn downgrade(&self, line: &ReaderLine, me: MemberId) -> Result<Reading> {
         self.count(line, me, Deadline::NEVER)?;
         // As in `unlock_write`.
         self.doubt.store(SOUND, Ordering::Release);
         // As in `read_behind_the_gate`.
         self.gate.unlock_all();
-        Ok(())
+        Ok(Reading::InTheTally)
     }
 
     pub(crate) fn is_poisoned(&self) -> bool {
@@ -547,26 +676,28 @@ fn bit_of(me: MemberId) -> (usize, u64) {
     (me.slot() as usize / 64, 1 << (me.slot() % 64))
 }
 
-/// Whether none of those that the slot's tally counts lives; then it is cleared, so that the next writer need not ask again.
+/// Whether none of those that the slot's line counts lives; then it is cleared, so that the next writer need not ask again.
 #[cold]
 fn is_gone<M: Membership>(slot: usize, lines: &[ReaderLine], members: &M) -> bool {
-    let tally = &lines[slot].tally;
-    let word = tally.word.load(Ordering::Acquire);
-    let counted = Counted::of(word);
-    if counted.count == 0 {
-        return true;
-    }
-    // A name of another slot is scribbled.
-    let in_its_slot = counted.owner.is_some_and(|o| o.slot() as usize == slot);
-    if in_its_slot && counted.stand(members) {
-        return false;
-    }
-    // Relaxed: the dead read nothing any more, which the kernel told us. If the word has changed, a new member in that slot counted
-    // itself, and as we have the gate, it steps back.
-    let _ = tally
-        .word
-        .compare_exchange(word, 0, Ordering::Relaxed, Ordering::Relaxed);
-    true
+    let line = &lines[slot];
+    [&line.solo, &line.tally].into_iter().all(|tally| {
+        let word = tally.word.load(Ordering::Acquire);
+        let counted = Counted::of(word);
+        if counted.count == 0 {
+            return true;
+        }
+        // A name of another slot is scribbled.
+        let in_its_slot = counted.owner.is_some_and(|o| o.slot() as usize == slot);
+        if in_its_slot && counted.stand(members) {
+            return false;
+        }
+        // Relaxed: the dead read nothing any more, which the kernel told us. If the word has changed, a new member in that slot counted
+        // itself, and as we have the gate, it steps back.
+        let _ = tally
+            .word
+            .compare_exchange(word, 0, Ordering::Relaxed, Ordering::Relaxed);
+        true
+    })
 }
 
 #[cfg(all(test, not(commonhold_loom)))]

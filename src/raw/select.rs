@@ -38,8 +38,7 @@ pub(crate) trait Source<M: Membership> {
     /// Whether the call that takes it would not be told to wait. It takes nothing, and asks after owners only when `look` says so.
     fn is_ready(&self, look: Look) -> bool;
 
-    /// Whether what a notifier does before it sees a registration may be seen only after [`ARRIVAL`]: it makes no fence. (Futures wait
-    /// for none such.)
+    /// Whether what a notifier does before it sees a registration may be seen only after [`ARRIVAL`]: it makes no fence.
     fn is_seen_late(&self) -> bool {
         false
     }

@@ -2,7 +2,7 @@
 //!
 //! The waiter registers, looks at its condition, and only then waits; the notifier changes the condition, and only then
 //! looks whether anybody is registered. Between the change and the look stands a full fence, on both sides (Dekker's
-//! pattern), so that at least one of the two sees the other. (The idea: Dmitry Vyukov's event count.) Where a notifier makes none, as the ends of
+//! pattern), so that at least one of the two sees the other. (The idea: Dmitry Vyukov's event count.) Where a notifier makes none, as a reader that leaves, or the ends of
 //! a ring, the waiter makes up for it (`sys/asymmetric.rs`).
 //!
 //! # Points of death
@@ -161,7 +161,7 @@ impl RawSignal {
     /// Ends the wait of `count` sleepers (`u32::MAX`: of all) and of everyone who is registered but awake.
     ///
     /// Between the change that the waiters wait for and this call the caller puts a full fence, or knows
-    /// that the waiters registered before the change (a condition variable does), or that they look twice (a ring does).
+    /// that the waiters registered before the change (a condition variable does), or that they look twice (`looking_twice.rs`).
     #[inline]
     pub(crate) fn notify(&self, count: u32) {
         if self.is_awaited() {

@@ -152,8 +152,9 @@ pub(crate) struct Placed<R> {
     /// Where the items' words are: `per_item` bytes for each item.
     of_items: NonNull<u8>,
     per_item: usize,
-    /// Where the members' part is: `per_member` bytes for each slot.
+    /// Where the members' part is: `per_member` bytes for each of so many slots. (A copy: the segment's own is two loads away.)
     of_members: NonNull<u8>,
+    member_slots: usize,
     per_member: usize,
     /// Where this process's name stands, in the segment's fork page. Kept here because to go by way of the segment is two
     /// more loads in a row, and none of them begins before the last locked instruction is done.
@@ -301,6 +302,7 @@ impl<R: InRegion> Placed<R> {
             of_items: not_null(of_items),
             per_item: shape.per_item,
             of_members: not_null(of_members),
+            member_slots: inner.geometry.max_members as usize,
             per_member: shape.per_member,
             member: NonNull::from(&inner.page.get().member),
             spin: Adaptive::new(),
@@ -346,6 +348,15 @@ impl<R: InRegion> Placed<R> {
         &self.of_members()[me.slot() as usize]
     }
 
+    /// As [`of_member`](Self::of_member), with nothing in it that panics, for what is to be part of its callers; `None` where that would.
+    #[inline]
+    pub(crate) fn of_member_if<W: InRegion>(&self, me: MemberId) -> Option<&W> {
+        let (slot, fits) = (me.slot() as usize, size_of::<W>() == self.per_member);
+        // SAFETY: as in `of_members`, of one of them.
+        (fits && slot < self.member_slots)
+            .then(|| unsafe { self.of_members.cast::<W>().add(slot).as_ref() })
+    }
+
     /// How many items, by the private copy that was checked.
     #[inline]
     pub(crate) fn len(&self) -> usize {
@@ -355,7 +366,7 @@ impl<R: InRegion> Placed<R> {
     /// How many member slots the segment has.
     #[inline]
     pub(crate) fn member_slots(&self) -> usize {
-        self.inner().geometry.max_members as usize
+        self.member_slots
     }
 
     /// Where it stands in the segment: no other object ever stands there.

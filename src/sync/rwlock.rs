@@ -4,13 +4,14 @@ use super::rwlock_guards::{RwLockReadGuard, RwLockWriteGuard};
 use crate::error::{Error, Result};
 use crate::layout::fingerprint::Kind;
 use crate::plain::InPlace;
-use crate::raw::rwlock::{RawRwLock, ReaderLine, Stopped};
+use crate::raw::rwlock::{RawRwLock, ReaderLine, Reading, Stopped};
 use crate::raw::{Call, MemberId};
 use crate::segment::{Inner, Placed, Segment, Shape, travels};
 use crate::sys::deadline::Deadline;
 use crate::sys::map::InRegion;
 use crate::sys::spin::Adaptive;
 use std::marker::PhantomData;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 // SAFETY: atomic words of which every pattern has a meaning, and reserved bytes that nobody reads; `repr(C)`.
@@ -21,8 +22,9 @@ unsafe impl InRegion for ReaderLine {}
 /// A value that many may read at a time, or one may write, in place.
 ///
 /// As [`std::sync::RwLock`], in shared memory. Each process counts its readers on a cache line of its own, so readers of different
-/// processes do not disturb each other; a writer looks at the lines of all processes that ever read. Reading and writing without
-/// contention are two atomic read-modify-writes each and no system call.
+/// processes do not disturb each other; a writer looks at the lines of all processes that ever read. Without contention, reading is one
+/// atomic read-modify-write, and two while another thread of the same process reads, or the same thread already does; writing is two. None
+/// makes a system call.
 ///
 /// With the feature `process`, a handle is a serde value that [travels to other processes](crate::Segment#sending-it-to-another-process).
 ///
@@ -138,13 +140,11 @@ impl<T: InPlace + Sync> RwLock<T> {
     /// Locks for reading, waiting as long as it takes.
     #[inline]
     pub fn read(&self) -> Result<RwLockReadGuard<'_, T>> {
-        let (raw, me) = (self.placed.control(), self.me()?);
-        let line = self.placed.of_member::<ReaderLine>(me);
-        if !raw.read_at_once(line, me) {
-            wait_to_read(raw, line, self.placed.inner(), &self.placed.spin, me)
-                .map_err(|e| self.unless_lost(e))?;
-        }
-        RwLockReadGuard::new(&self.placed, me)
+        let (line, me, reading) = match read_solo(&self.placed) {
+            Some((line, me)) => (line, me, Reading::Solo),
+            None => read_otherwise(&self.placed)?,
+        };
+        RwLockReadGuard::new(&self.placed, line, me, reading)
     }
 
     /// Locks for reading if nobody writes or is about to; [`WouldBlock`](crate::Error::WouldBlock) otherwise, which can also mean that
@@ -152,22 +152,25 @@ impl<T: InPlace + Sync> RwLock<T> {
     pub fn try_read(&self) -> Result<RwLockReadGuard<'_, T>> {
         let me = self.me()?;
         let line = self.placed.of_member(me);
-        self.placed
+        let reading = self
+            .placed
             .control()
             .try_read(line, self.placed.inner(), me)
             .map_err(|e| self.unless_lost(e))?;
-        RwLockReadGuard::new(&self.placed, me)
+        RwLockReadGuard::new(&self.placed, line, me, reading)
     }
 
     /// Locks for reading, waiting at most `timeout`.
     pub fn read_timeout(&self, timeout: Duration) -> Result<RwLockReadGuard<'_, T>> {
         let me = self.me()?;
         let (raw, line) = (self.placed.control(), self.placed.of_member(me));
-        if !raw.read_at_once(line, me) {
-            raw.read_contended(line, &self.call(me, Deadline::after(timeout)))
-                .map_err(|e| self.unless_lost(e))?;
-        }
-        RwLockReadGuard::new(&self.placed, me)
+        let reading = match raw.read_at_once(line, me) {
+            Some(reading) => reading,
+            None => raw
+                .read_contended(line, &self.call(me, Deadline::after(timeout)))
+                .map_err(|e| self.unless_lost(e))?,
+        };
+        RwLockReadGuard::new(&self.placed, line, me, reading)
     }
 
     /// Locks for writing, waiting as long as it takes.
@@ -177,7 +180,7 @@ impl<T: InPlace + Sync> RwLock<T> {
         let lines = self.placed.of_members();
         if let Err(stopped) = raw.write_at_once(lines, me) {
             let (inner, spin) = (self.placed.inner(), &self.placed.spin);
-            wait_to_write(raw, lines, inner, spin, me, stopped).map_err(|e| self.unless_lost(e))?;
+            wait_to_write(raw, lines, inner, spin, me, stopped)?;
         }
         RwLockWriteGuard::new(&self.placed, me)
     }
@@ -242,7 +245,7 @@ impl<T: InPlace + Sync> RwLock<T> {
     /// The error that a caller gets: in a region that is lost the doubt that another thread has just noted means nothing.
     #[cold]
     pub(super) fn unless_lost(&self, error: Error) -> Error {
-        self.placed.check_whole().err().unwrap_or(error)
+        unless_lost(self.placed.inner(), error)
     }
 
     fn call(&self, me: MemberId, deadline: Deadline) -> Call<'_, Inner> {
@@ -255,26 +258,43 @@ impl<T: InPlace + Sync> RwLock<T> {
     }
 }
 
-/// What it needs comes in registers, as in `guard.rs`.
+/// See [`RwLock::unless_lost`].
+fn unless_lost(members: &Inner, error: Error) -> Error {
+    members.check_whole().err().unwrap_or(error)
+}
+
+/// What a read lock is nearly always: this much is a part of its callers.
+#[inline]
+fn read_solo(placed: &Placed<RawRwLock>) -> Option<(&ReaderLine, MemberId)> {
+    let me = MemberId::from_private(placed.member().load(Ordering::Relaxed))?;
+    let line = placed.of_member_if(me)?;
+    let reads = placed.control().read_solo_at_once(line, me);
+    reads.then_some((line, me))
+}
+
+/// All else. An error that it gives is the caller's as it is: were its address taken there, no guard could stay in registers.
 #[cold]
 #[inline(never)]
-fn wait_to_read(
-    raw: &RawRwLock,
-    line: &ReaderLine,
-    members: &Inner,
-    spin: &Adaptive,
-    me: MemberId,
-) -> Result<()> {
+fn read_otherwise(placed: &Placed<RawRwLock>) -> Result<(&ReaderLine, MemberId, Reading)> {
+    let (raw, members) = (placed.control(), placed.inner());
+    let me = members.me_at(placed.member())?;
+    let line = placed.of_member(me);
+    if raw.read_beside_at_once(line, me) {
+        return Ok((line, me, Reading::InTheTally));
+    }
     let call = Call {
         members,
         me,
-        spin,
+        spin: &placed.spin,
         deadline: Deadline::NEVER,
     };
-    raw.read_contended(line, &call)
+    match raw.read_contended(line, &call) {
+        Ok(reading) => Ok((line, me, reading)),
+        Err(e) => Err(unless_lost(members, e)),
+    }
 }
 
-/// As [`wait_to_read`].
+/// What it needs comes in registers, as in `guard.rs`; its error as from [`read_otherwise`].
 #[cold]
 #[inline(never)]
 fn wait_to_write(
@@ -292,6 +312,7 @@ fn wait_to_write(
         deadline: Deadline::NEVER,
     };
     raw.write_contended(lines, &call, stopped)
+        .map_err(|e| unless_lost(members, e))
 }
 
 impl<T> Clone for RwLock<T> {

@@ -8,6 +8,9 @@ use crate::plain::InPlace;
 use crate::raw::MemberId;
 use crate::raw::mutex::RawMutex;
 use crate::raw::rwlock::RawRwLock;
+use crate::raw::select::Source;
+use crate::raw::signal::RawSignal;
+use crate::raw::wait::Look;
 use crate::segment::{Inner, Placed};
 use crate::select::Awaited;
 
@@ -51,10 +54,7 @@ impl<T: InPlace + Sync> RwLock<T> {
             me,
         });
         // The one that has the gate is the only one that waits: nobody has a turn to pass on.
-        let left = || {
-            let left = Awaited::new(&self.placed, |raw| &raw.left, |_, _| false);
-            Wanted::signal(left, Serves::All)
-        };
+        let left = || Wanted::signal(self.readers_left(), Serves::All);
         Until::new(left, move |_| {
             if !self.placed.inner().is_me(me) {
                 self.placed.check_whole()?;
@@ -73,11 +73,40 @@ impl<T: InPlace + Sync> RwLock<T> {
         })
     }
 
+    /// What a writer waits for that has the gate.
+    pub(crate) fn readers_left(&self) -> Awaited {
+        let placed = self.placed.clone();
+        Awaited::of(Left { placed })
+    }
+
     fn gate(&self, is_kept: bool) -> Wanted {
         Wanted::lock(Gate {
             placed: self.placed.clone(),
             is_kept,
         })
+    }
+}
+
+/// That a reader has left.
+struct Left {
+    placed: Placed<RawRwLock>,
+}
+
+impl Source<Inner> for Left {
+    fn members(&self) -> &Inner {
+        self.placed.inner()
+    }
+
+    fn signal(&self) -> &RawSignal {
+        &self.placed.control().left
+    }
+
+    fn is_ready(&self, _: Look) -> bool {
+        false
+    }
+
+    fn is_seen_late(&self) -> bool {
+        true
     }
 }
 

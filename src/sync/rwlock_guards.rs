@@ -2,11 +2,11 @@
 
 use crate::error::{Error, Result};
 use crate::raw::MemberId;
-use crate::raw::rwlock::{RawRwLock, ReaderLine};
+use crate::raw::rwlock::{RawRwLock, ReaderLine, Reading};
 use crate::segment::Placed;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Reading access to what an [`RwLock`](crate::RwLock) protects; dropping it unlocks.
 ///
@@ -15,8 +15,10 @@ use std::sync::atomic::Ordering;
 #[must_use = "if unused, the lock is released at once"]
 pub struct RwLockReadGuard<'a, T> {
     placed: &'a Placed<RawRwLock>,
+    line: &'a ReaderLine,
     /// In whose name the reading is counted.
     me: MemberId,
+    reading: Reading,
     /// As std's: locked and unlocked by one thread.
     _not_send: PhantomData<*mut T>,
 }
@@ -25,16 +27,23 @@ pub struct RwLockReadGuard<'a, T> {
 unsafe impl<T: Sync> Sync for RwLockReadGuard<'_, T> {}
 
 impl<'a, T> RwLockReadGuard<'a, T> {
-    /// `me` is counted as a reader in `line`.
+    /// `me` is counted as a reader in `line`, as `reading` says.
     #[inline]
-    pub(super) fn new(placed: &'a Placed<RawRwLock>, me: MemberId) -> Result<Self> {
-        if !is_still(placed, me) {
+    pub(super) fn new(
+        placed: &'a Placed<RawRwLock>,
+        line: &'a ReaderLine,
+        me: MemberId,
+        reading: Reading,
+    ) -> Result<Self> {
+        if !is_still(placed.member(), me) {
             // The region was lost while we locked.
             return Err(Error::Corrupt);
         }
         Ok(RwLockReadGuard {
             placed,
+            line,
             me,
+            reading,
             _not_send: PhantomData,
         })
     }
@@ -44,7 +53,8 @@ impl<T> Deref for RwLockReadGuard<'_, T> {
     type Target = T;
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: the lock is held, so among members that keep the protocol nobody writes; any bytes are a T.
+        // SAFETY: the lock is held, so among members that keep the protocol nobody writes; any bytes are a T; the handle that lent the
+        // guard keeps the segment mapped.
         unsafe { self.placed.data().cast().as_ref() }
     }
 }
@@ -53,9 +63,9 @@ impl<T> Drop for RwLockReadGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
         // Otherwise a forked child's copy: the parent reads.
-        if is_still(self.placed, self.me) {
-            let line = self.placed.of_member::<ReaderLine>(self.me);
-            self.placed.control().unlock_read(line);
+        if is_still(self.placed.member(), self.me) {
+            let raw = self.placed.control();
+            raw.unlock_read(self.line, self.me, self.reading);
         }
     }
 }
@@ -84,7 +94,7 @@ impl<'a, T> RwLockWriteGuard<'a, T> {
     /// `me` has the gate, and nobody reads.
     #[inline]
     pub(super) fn new(placed: &'a Placed<RawRwLock>, me: MemberId) -> Result<Self> {
-        if !is_still(placed, me) {
+        if !is_still(placed.member(), me) {
             // The region was lost while we locked.
             return Err(Error::Corrupt);
         }
@@ -105,7 +115,7 @@ impl<'a, T> RwLockWriteGuard<'a, T> {
     /// [`read`](crate::RwLock::read). The lock is left then.
     pub fn downgrade(guard: Self) -> Result<RwLockReadGuard<'a, T>> {
         let (placed, me) = (guard.placed, guard.me);
-        if !is_still(placed, me) {
+        if !is_still(placed.member(), me) {
             placed.check_whole()?;
             return Err(Error::InvalidArgument(
                 "the guard was inherited across a fork: the lock is the parent's, lock it anew",
@@ -115,9 +125,9 @@ impl<'a, T> RwLockWriteGuard<'a, T> {
             return Err(Error::Poisoned);
         }
         let line = placed.of_member(me);
-        placed.control().downgrade(line, me)?;
+        let reading = placed.control().downgrade(line, me)?;
         std::mem::forget(guard);
-        RwLockReadGuard::new(placed, me)
+        RwLockReadGuard::new(placed, line, me, reading)
     }
 
     /// Whether the thread has begun to panic since it locked.
@@ -147,7 +157,7 @@ impl<T> DerefMut for RwLockWriteGuard<'_, T> {
 impl<T> Drop for RwLockWriteGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        if !is_still(self.placed, self.me) {
+        if !is_still(self.placed.member(), self.me) {
             // A forked child's copy: the parent holds the lock.
             return;
         }
@@ -161,8 +171,8 @@ impl<T> Drop for RwLockWriteGuard<'_, T> {
 
 /// Whether this process is the member `id`, and the region is not lost.
 #[inline]
-fn is_still(placed: &Placed<RawRwLock>, id: MemberId) -> bool {
-    placed.member().load(Ordering::Relaxed) == id.bits()
+fn is_still(member: &AtomicU32, id: MemberId) -> bool {
+    member.load(Ordering::Relaxed) == id.bits()
 }
 
 impl<T: std::fmt::Debug> std::fmt::Debug for RwLockReadGuard<'_, T> {

@@ -98,7 +98,12 @@ fn a_forged_writer_or_reader_costs_a_call_its_deadline() {
     region.put(at, 4, 0);
 
     let tally = at + 256;
+    let solo = tally + 8;
     drop(lock.read().unwrap());
+    region.put(solo, 4, 1);
+    writers_wait();
+    // There is the tally.
+    drop(lock.try_read().unwrap());
     forge(&region, tally + 4);
     region.put(tally, 4, u32::MAX.into());
     writers_wait();
@@ -112,8 +117,11 @@ fn a_forged_writer_or_reader_costs_a_call_its_deadline() {
     fails(AT_ONCE, too_large(), || lock.read());
     // Of all that it says, a name in another's slot is not believed.
     region.put(tally, 4, 0);
-    forge(&region, tally + 64 + 4);
-    region.put(tally + 64, 4, 1);
+    region.put(solo, 4, 0);
+    for word in [tally, solo] {
+        forge(&region, word + 64 + 4);
+        region.put(word + 64, 4, 1);
+    }
     region.put(at + 16, 8, 3);
     drop(lock.try_write().unwrap());
 }

@@ -2,8 +2,8 @@
 
 use super::RawRing;
 use super::cursor::Cursor;
-use super::looking_twice::looking_twice;
 use crate::error::{Error, Result};
+use crate::raw::looking_twice::looking_twice;
 use crate::raw::wait::wait_for;
 use crate::raw::{Call, MemberId, Membership};
 use crate::sys::asymmetric::light_fence;

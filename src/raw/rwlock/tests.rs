@@ -53,14 +53,182 @@ fn a_full_tally_is_refused_and_does_not_wrap() {
     let (raw, line) = unsafe { std::mem::zeroed::<(RawRwLock, ReaderLine)>() };
     let members = Restless { raw: &raw };
     let me = MemberId::new(0, 1).unwrap();
-    raw.try_read(&line, &members, me).unwrap();
+    // The first puts the name there, the second is solo: from here on all others are counted in the tally.
+    let [first, _solo] = [0, 1].map(|_| raw.try_read(&line, &members, me).unwrap());
     let full = Counted::word(me, u32::MAX);
     line.tally.word.store(full, Ordering::Relaxed);
     let refused = raw.try_read(&line, &members, me);
     assert!(matches!(refused, Err(Error::TooLarge { .. })));
     assert_eq!(line.tally.word.load(Ordering::Relaxed), full);
-    raw.unlock_read(&line);
+    raw.unlock_read(&line, me, first);
     raw.try_read(&line, &members, me).unwrap();
+}
+
+/// What the line says: of the tally and of `solo`.
+fn counted(line: &ReaderLine) -> [(Option<MemberId>, u32); 2] {
+    [&line.tally, &line.solo].map(|t| {
+        let counted = t.load(Ordering::Relaxed);
+        (counted.owner, counted.count)
+    })
+}
+
+#[test]
+fn one_of_a_members_readings_at_a_time_is_solo() {
+    // SAFETY: as above.
+    let (raw, lines) = unsafe { std::mem::zeroed::<(RawRwLock, [ReaderLine; 1])>() };
+    let members = Restless { raw: &raw };
+    let me = MemberId::new(0, 1).unwrap();
+    let read = || raw.try_read(&lines[0], &members, me).unwrap();
+    let leave = |reading| raw.unlock_read(&lines[0], me, reading);
+    let says = |tally, solo| assert_eq!(counted(&lines[0]), [(Some(me), tally), (Some(me), solo)]);
+    leave(read());
+    says(0, 0);
+    let (solo, beside) = (read(), read());
+    assert_eq!((solo, beside), (Reading::Solo, Reading::InTheTally));
+    says(1, 1);
+    leave(solo);
+    says(1, 0);
+    assert!(raw.write_at_once(&lines, me).is_err());
+    raw.gate.unlock();
+    let again = read();
+    assert_eq!(again, Reading::Solo);
+    leave(beside);
+    says(0, 1);
+    assert!(raw.write_at_once(&lines, me).is_err());
+    raw.gate.unlock();
+    leave(again);
+    says(0, 0);
+    raw.write_at_once(&lines, me).unwrap();
+}
+
+/// All but one are dead.
+struct Survivor(MemberId);
+
+impl Membership for Survivor {
+    fn is_alive(&self, id: MemberId) -> bool {
+        id == self.0
+    }
+
+    fn deaths(&self) -> u32 {
+        0
+    }
+
+    fn park(&self, _: &AtomicU32, _: u32, _: u32, _: Nap, _: Deadline) -> Wake {
+        unreachable!("nobody has a reason to sleep");
+    }
+}
+
+#[test]
+fn who_died_reading_solo_holds_up_neither_a_writer_nor_the_next_of_its_slot() {
+    // SAFETY: as above.
+    let (raw, lines) = unsafe { std::mem::zeroed::<(RawRwLock, [ReaderLine; 2])>() };
+    let [dead, next, writer] =
+        [(1, 1), (1, 2), (0, 1)].map(|(slot, generation)| MemberId::new(slot, generation).unwrap());
+    let dies_reading_solo = || {
+        let all_live = Restless { raw: &raw };
+        let first = raw.try_read(&lines[1], &all_live, dead).unwrap();
+        raw.unlock_read(&lines[1], dead, first);
+        let last = raw.try_read(&lines[1], &all_live, dead);
+        assert!(matches!(last, Ok(Reading::Solo)));
+    };
+    dies_reading_solo();
+    raw.try_write(&lines, &Survivor(writer), writer).unwrap();
+    raw.unlock_write();
+    assert_eq!(counted(&lines[1])[1], (None, 0), "it was not cleared");
+    dies_reading_solo();
+    // No writer came in between.
+    let members = Survivor(next);
+    let read = || raw.try_read(&lines[1], &members, next).unwrap();
+    let readings = [read(), read()];
+    assert_eq!(readings, [Reading::InTheTally, Reading::Solo]);
+    assert_eq!(counted(&lines[1]), [(Some(next), 1); 2]);
+    let wrote = raw.try_write(&lines, &members, writer);
+    assert!(matches!(wrote, Err(Error::WouldBlock)));
+    for reading in readings {
+        raw.unlock_read(&lines[1], next, reading);
+    }
+    raw.try_write(&lines, &members, writer).unwrap();
+}
+
+#[test]
+fn a_name_that_was_scribbled_away_is_put_back_by_the_next_reading() {
+    // SAFETY: as above.
+    let (raw, lines) = unsafe { std::mem::zeroed::<(RawRwLock, [ReaderLine; 1])>() };
+    let members = Restless { raw: &raw };
+    let me = MemberId::new(0, 1).unwrap();
+    let read = || {
+        let reading = raw.try_read(&lines[0], &members, me).unwrap();
+        raw.unlock_read(&lines[0], me, reading);
+        reading
+    };
+    read();
+    for scribble in [0, u64::MAX, 1 << 63 | 7, Counted::word(me, 0) | 1 << 62] {
+        assert_eq!(read(), Reading::Solo);
+        lines[0].solo.word.store(scribble, Ordering::Relaxed);
+        assert_eq!(read(), Reading::InTheTally, "{scribble:#x}");
+        assert_eq!(counted(&lines[0]), [(Some(me), 0); 2], "{scribble:#x}");
+    }
+}
+
+/// Whoever leaves solo may not see that a writer waits, if that one lay down just then.
+#[test]
+fn a_writer_does_not_sleep_for_long_before_it_has_looked_twice() {
+    // SAFETY: as above.
+    let (raw, lines) = unsafe { std::mem::zeroed::<(RawRwLock, [ReaderLine; 2])>() };
+    let naps = std::cell::RefCell::default();
+    let members = LeavesUnseen {
+        raw: &raw,
+        line: &lines[1],
+        naps: &naps,
+    };
+    let [me, reader] = [0, 1].map(|slot| MemberId::new(slot, 1).unwrap());
+    let read = || raw.try_read(&lines[1], &members, reader).unwrap();
+    raw.unlock_read(&lines[1], reader, read());
+    assert_eq!(read(), Reading::Solo);
+    let call = Call {
+        members: &members,
+        me,
+        spin: &Adaptive::new(),
+        deadline: Deadline::NEVER,
+    };
+    let stopped = raw.write_at_once(&lines, me).unwrap_err();
+    raw.write_contended(&lines, &call, stopped).unwrap();
+    let ms = |n| Nap::AtMost(Duration::from_millis(n));
+    // The third begins after a notify, so that it is not known who has seen the bits since.
+    assert_eq!(*naps.borrow(), [ms(1), ms(2), ms(1)]);
+}
+
+/// A reader that leaves in the third nap, without a notify; others notify in the second.
+struct LeavesUnseen<'a> {
+    raw: &'a RawRwLock,
+    line: &'a ReaderLine,
+    naps: &'a std::cell::RefCell<Vec<Nap>>,
+}
+
+impl Membership for LeavesUnseen<'_> {
+    fn is_alive(&self, _: MemberId) -> bool {
+        true
+    }
+
+    fn deaths(&self) -> u32 {
+        0
+    }
+
+    fn park(&self, _: &AtomicU32, _: u32, _: u32, nap: Nap, _: Deadline) -> Wake {
+        self.naps.borrow_mut().push(nap);
+        match self.naps.borrow().len() {
+            1 => Wake::TimedOut,
+            2 => {
+                self.raw.left.notify(u32::MAX);
+                Wake::Woken
+            }
+            _ => {
+                let idle = self.line.solo.word.load(Ordering::Relaxed) - 1;
+                self.line.solo.word.store(idle, Ordering::Relaxed);
+                Wake::TimedOut
+            }
+        }
+    }
 }
 
 #[test]
@@ -69,8 +237,8 @@ fn one_who_tries_to_read_while_the_gate_is_shut_is_never_counted() {
     let (raw, lines) = unsafe { std::mem::zeroed::<(RawRwLock, [ReaderLine; 3])>() };
     let members = Restless { raw: &raw };
     let [writer, old, new] = [0, 1, 2].map(|slot| MemberId::new(slot, 1).unwrap());
-    raw.try_read(&lines[1], &members, old).unwrap();
-    raw.unlock_read(&lines[1]);
+    let reading = raw.try_read(&lines[1], &members, old).unwrap();
+    raw.unlock_read(&lines[1], old, reading);
     raw.try_write(&lines, &members, writer).unwrap();
     let ticket = raw.left.register(&members);
     for (line, me) in [(&lines[1], old), (&lines[2], new)] {

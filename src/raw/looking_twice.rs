@@ -1,21 +1,14 @@
-//! Waiting for what the other side changes behind a light fence.
+//! Waiting for what the other side changes behind a light fence (`sys/asymmetric.rs`).
 
-use super::RawRing;
+use super::{Call, MemberId, Membership, Nap};
 use crate::error::Result;
-use crate::raw::{Call, MemberId, Membership, Nap};
-use crate::sys::asymmetric::{ARRIVAL, TAKES_TIME, linger, outlast};
-use crate::sys::atomic::{AtomicU32, Ordering, fence};
+use crate::sys::asymmetric::{ARRIVAL, TAKES_TIME, linger};
+use crate::sys::atomic::AtomicU32;
 use crate::sys::deadline::Deadline;
 use crate::sys::futex::Wake;
 use std::cell::Cell;
 
-impl RawRing {
-    /// Behind it all is seen that either end did before it could see what the caller stored.
-    pub(super) fn outlast_the_ends(&self) {
-        fence(Ordering::SeqCst);
-        outlast();
-    }
-}
+const BRIEF: Nap = Nap::AtMost(ARRIVAL);
 
 /// Calls `wait` with members who know that what is waited for changes behind a light fence.
 pub(super) fn looking_twice<M: Membership, W: Fn() -> bool>(
@@ -72,11 +65,14 @@ impl<M: Membership, W: Fn() -> bool> Membership for LooksTwice<'_, M, W> {
             if (self.worth_it)() {
                 return Wake::Again;
             }
-            let wake = park(Nap::AtMost(ARRIVAL));
+            let wake = park(BRIEF);
             if wake != Wake::TimedOut || deadline.has_passed() || (self.worth_it)() {
                 return wake;
             }
             self.seen.set(Some(expected));
+            if nap == BRIEF {
+                return wake;
+            }
         }
         park(nap)
     }
@@ -88,7 +84,6 @@ mod tests {
     use std::cell::RefCell;
 
     const LONG: Nap = Nap::UntilDeath;
-    const BRIEF: Nap = Nap::AtMost(ARRIVAL);
 
     /// Everybody lives; of each nap it is written down how long it was to be, and it ends as was said.
     struct Naps<'a> {
