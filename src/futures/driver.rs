@@ -97,6 +97,7 @@ impl Driver {
         let mut entry = Entry {
             waker: waker.clone(),
             serves,
+            again_at: None,
         };
         loop {
             let mut table = driver.lock();
@@ -274,6 +275,7 @@ fn call(waker: Waker) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::futures::table::BOUND;
     use crate::select::Receives;
     use crate::sys::asymmetric::ARRIVAL;
     use crate::{Queue, RwLock, Segment};
@@ -299,6 +301,7 @@ mod tests {
             let entry = Entry {
                 waker,
                 serves: Serves::One,
+                again_at: None,
             };
             let added = driver.lock().add(&thing, entry, false);
             assert!(matches!(added, Added::At(..)));
@@ -334,33 +337,37 @@ mod tests {
         let entry = || Entry {
             waker: woken.clone().into(),
             serves: Serves::All,
+            again_at: None,
         };
         let before = now();
-        let Added::At(key, is_known) = table.add(&thing, entry(), false) else {
+        let Added::At(first, is_known) = table.add(&thing, entry(), false) else {
             panic!("nothing has changed");
         };
         assert!(!is_known);
-        let mut looks = |at: Duration| {
+        let looks = |table: &mut Table, at: Duration| {
             let look = table.look(at);
-            let wakers = look.chosen.len();
+            let wakers = look.chosen.len() as u32;
             look.chosen.into_iter().for_each(Waker::wake);
-            let waits = table.entry(&thing, key).is_some();
-            (wakers, woken.0.load(Ordering::Relaxed), waits, look.until)
+            assert_eq!(woken.0.swap(0, Ordering::Relaxed), wakers);
+            // Somebody is to look again long before all are.
+            let soon = look.until.min(Deadline::after(BOUND / 2)) == look.until;
+            (wakers, soon)
         };
-        let (wakers, _, waits, until) = looks(before);
-        assert_eq!((wakers, waits), (0, true));
-        assert_eq!(until.min(Deadline::after(ARRIVAL * 2)), until);
-        let later = now() + ARRIVAL;
-        let (wakers, times, waits, until) = looks(later);
-        assert_eq!((wakers, times, waits), (1, 1, true));
-        assert_ne!(until.min(Deadline::after(ARRIVAL * 2)), until);
-        let (wakers, times, waits, _) = looks(later + ARRIVAL);
-        assert_eq!((wakers, times, waits), (0, 1, true));
-        // The next one lies down later, on a word that the driver sleeps on already.
-        let Added::At(_, is_known) = table.add(&thing, entry(), false) else {
+        assert_eq!(looks(&mut table, before), (0, true));
+        // Another lies down later, on a word that the driver sleeps on already.
+        let between = now();
+        let Added::At(second, is_known) = table.add(&thing, entry(), false) else {
             panic!("nothing has changed");
         };
         assert!(!is_known, "nobody would wake the driver in time");
+        let waits = |table: &mut Table| {
+            [first, second].map(|key| table.entry(&thing, key).is_some()) == [true; 2]
+        };
+        assert_eq!(looks(&mut table, between + ARRIVAL), (1, true));
+        assert!(waits(&mut table));
+        assert_eq!(looks(&mut table, now() + ARRIVAL), (1, false));
+        assert!(waits(&mut table));
+        assert_eq!(looks(&mut table, now() + ARRIVAL * 2), (0, false));
     }
 
     struct Woken(AtomicU32);

@@ -18,7 +18,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 /// How long no word is looked at without a reason: then all who wait for it look (see `signal.rs` for what that cures).
-const BOUND: Duration = Duration::from_secs(10);
+pub(super) const BOUND: Duration = Duration::from_secs(10);
 
 /// A lock that futures wait for.
 pub(crate) trait Lock: Send + Sync {
@@ -99,6 +99,8 @@ pub(super) struct Key(u64);
 pub(super) struct Entry {
     pub(super) waker: Waker,
     pub(super) serves: Serves,
+    /// Of what is seen late: when it looks a second time, though nobody notified. The table sets it.
+    pub(super) again_at: Option<Duration>,
 }
 
 pub(super) enum Added {
@@ -136,8 +138,6 @@ pub(super) struct Word {
     since: Duration,
     /// When all last looked.
     all_at: Duration,
-    /// Of what is seen late: when all look a second time, though nobody notified.
-    again_at: Option<Duration>,
     /// Of a lock: when its owner is asked after next, and whom that is.
     ask_at: Option<Duration>,
     owner: u32,
@@ -169,7 +169,7 @@ impl Table {
         self.words.is_empty()
     }
 
-    pub(super) fn add(&mut self, thing: &Thing, entry: Entry, doubtful: bool) -> Added {
+    pub(super) fn add(&mut self, thing: &Thing, mut entry: Entry, doubtful: bool) -> Added {
         if let Thing::Signal(source, ticket) = thing {
             // A death, too: the driver may have found it just before it knew of us.
             if source.signal().has_moved(ticket) || source.members().deaths() != ticket.deaths {
@@ -196,7 +196,7 @@ impl Table {
         }
         let is_late = thing.is_seen_late();
         if is_late {
-            word.again_at = Some(now + ARRIVAL);
+            entry.again_at = Some(now + ARRIVAL);
         }
         let key = Key(self.next_key);
         self.next_key += 1;
@@ -294,7 +294,6 @@ impl Word {
             is_timed: false,
             since: now,
             all_at: now,
-            again_at: None,
             ask_at: None,
             owner: 0,
             naps: Naps::new(),
@@ -332,12 +331,19 @@ impl Word {
         }
     }
 
-    /// All look, and wait on as they are. (Who is woken leaves its waker anew when it looks.)
+    /// Whoever is to look a second time does, and waits on as it is. (Who is woken leaves its waker anew when it looks.)
     fn look_again(&mut self, look: &mut Look) {
         for entry in self.waiting.values_mut() {
-            let nobody = Waker::noop().clone();
-            look.chosen
-                .push(std::mem::replace(&mut entry.waker, nobody));
+            match entry.again_at {
+                Some(at) if look.now >= at => {
+                    entry.again_at = None;
+                    let nobody = Waker::noop().clone();
+                    look.chosen
+                        .push(std::mem::replace(&mut entry.waker, nobody));
+                }
+                Some(at) => look.not_beyond(at),
+                None => {}
+            }
         }
     }
 
@@ -398,8 +404,7 @@ impl Word {
                 }
             }
         };
-        if self.again_at.is_some_and(|at| look.now >= at) {
-            self.again_at = None;
+        if self.thing.is_seen_late() {
             self.look_again(look);
         }
         if all {
@@ -440,9 +445,6 @@ impl Word {
         self.slept_on = Some(expected);
         look.not_beyond(self.all_at + BOUND);
         if let Some(at) = self.ask_at.filter(|at| *at != Duration::MAX) {
-            look.not_beyond(at);
-        }
-        if let Some(at) = self.again_at {
             look.not_beyond(at);
         }
         look.sleeps.push(Bed {

@@ -70,6 +70,7 @@ impl<M: Membership, W: Fn() -> bool> Membership for LooksTwice<'_, M, W> {
                 return wake;
             }
             self.seen.set(Some(expected));
+            // The caller's first nap may be as long, and then it looks for itself.
             if nap == BRIEF {
                 return wake;
             }

@@ -10,8 +10,8 @@
 //! nobody else stores to it until it leaves, which is a plain store. All others (a second thread, a second reading of the same thread) are
 //! counted in the *tally*, which takes a read-modify-write also to leave.
 //!
-//! Who leaves the tally makes a full fence before it looks whether a writer waits; who leaves solo makes a light one, and a writer looks
-//! twice before it sleeps for long (`sys/asymmetric.rs`). What keeps readers and writers apart never hangs on that: only a wake-up does.
+//! Who is the last to leave the tally makes a full fence before it looks whether a writer waits; who leaves solo makes a light one, and a
+//! writer looks twice before it sleeps for long (`sys/asymmetric.rs`). What keeps readers and writers apart never hangs on that: only a wake-up does.
 //!
 //! Fairness: none among those that wait at the gate, where a running one may overtake one that was woken; but no stream of readers
 //! holds up a writer that has it, and a reader that slept needs only its own turn at the gate.
@@ -40,6 +40,7 @@ use crate::error::{Error, Result};
 use crate::sys::asymmetric::light_fence;
 use crate::sys::atomic::{AtomicU32, AtomicU64, Ordering, fence_after_rmw};
 use crate::sys::deadline::Deadline;
+use std::cell::Cell;
 use std::sync::atomic::compiler_fence;
 
 /// The words that all members share. All zero is free and sound.
@@ -171,10 +172,9 @@ impl RawRwLock {
         }
         let tally = &line.tally.word;
         let word = tally.load(Ordering::Relaxed);
-        let is_named = |word: u64| word & !COUNT == Counted::word(me, 0);
         // On the slow way a name is put where none is, also for those that can then read solo.
-        if !is_named(word)
-            || !is_named(line.solo.word.load(Ordering::Relaxed))
+        if !is_named(word, me)
+            || !is_named(line.solo.word.load(Ordering::Relaxed), me)
             || word as u32 == u32::MAX
         {
             return false;
@@ -327,8 +327,9 @@ impl RawRwLock {
     /// From here on the member can read solo. Its tally bears its name, so its bit is set.
     fn put_name(&self, line: &ReaderLine, me: MemberId) {
         let word = line.solo.word.load(Ordering::Relaxed);
-        if Counted::of(word).owner != Some(me) {
-            // Release: for those of our threads that find the name there. If it fails, another of them was first.
+        if !is_named(word, me) {
+            // Release: for those of our threads that find the name there. If it fails, another of them was first, or a writer has cleared
+            // what the last one in this slot left when it died: the next that comes by the slow way puts it there.
             let _ = line.solo.word.compare_exchange(
                 word,
                 Counted::word(me, 0),
@@ -370,8 +371,8 @@ impl RawRwLock {
     fn leave_tally(&self, line: &ReaderLine) {
         // Release: as in `leave_solo`.
         //
-        // Without a look first, which would take half as long again. If the count was scribbled down to 0, the word now bears a name of
-        // another slot, which counts for nobody, and which our next reading replaces.
+        // Without a look first, which would take half as long again. If the count was scribbled down to 0, the word now bears another name,
+        // which counts for nobody, and which our next reading in the tally replaces, or a writer clears.
         let before = line.tally.word.fetch_sub(1, Ordering::Release);
         if before as u32 == 1 {
             // Pairs with the fence in `register`: either the writer sees that we left, or we see that it waits.
@@ -596,16 +597,22 @@ impl RawRwLock {
             }
         }
         spin.was_in_vain();
-        let nobody_reads = || self.reader_from(slot, lines).is_none();
+        // Up to here nobody reads.
+        let from = Cell::new(slot);
+        let nobody_reads = || self.reader_from(from.get(), lines).is_none();
         looking_twice(call, &nobody_reads, |call| {
-            self.sleep_until_readers_left(slot, lines, call)
+            match self.sleep_until_readers_left(&from, lines, call) {
+                // The last may have left without a notify: it died before it, or saw no need of it.
+                Err(Error::Timeout) if nobody_reads() => Ok(()),
+                other => other,
+            }
         })
     }
 
-    /// As [`wait_for_readers`](Self::wait_for_readers), from the slot on.
+    /// As [`wait_for_readers`](Self::wait_for_readers), of the slots from `from` on; it says there how far it came.
     fn sleep_until_readers_left<M: Membership>(
         &self,
-        mut slot: usize,
+        from: &Cell<usize>,
         lines: &[ReaderLine],
         call: &Call<'_, M>,
     ) -> Result<()> {
@@ -615,14 +622,14 @@ impl RawRwLock {
         let mut asked = None;
         loop {
             let ticket = self.left.register(call.members);
-            match self.reader_from(slot, lines) {
-                Some(next) => slot = next,
-                None => return Ok(()),
-            }
+            let Some(slot) = self.reader_from(from.get(), lines) else {
+                return Ok(());
+            };
+            from.set(slot);
             let now = Some((slot, ticket.deaths));
             if asked != now {
                 if is_gone(slot, lines, call.members) {
-                    slot += 1;
+                    from.set(slot + 1);
                     continue;
                 }
                 asked = now;
@@ -669,6 +676,11 @@ impl RawRwLock {
     pub(crate) fn is_poisoned(&self) -> bool {
         self.doubt.load(Ordering::Relaxed) == IN_DOUBT
     }
+}
+
+/// Whether the word of a [`Tally`] bears the member's name, and nothing else but a count.
+fn is_named(word: u64, me: MemberId) -> bool {
+    word & !COUNT == Counted::word(me, 0)
 }
 
 /// The word of `seen` that has the member's bit, and the bit.

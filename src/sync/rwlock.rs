@@ -23,8 +23,8 @@ unsafe impl InRegion for ReaderLine {}
 ///
 /// As [`std::sync::RwLock`], in shared memory. Each process counts its readers on a cache line of its own, so readers of different
 /// processes do not disturb each other; a writer looks at the lines of all processes that ever read. Without contention, reading is one
-/// atomic read-modify-write, and two while another thread of the same process reads, or the same thread already does; writing is two. None
-/// makes a system call.
+/// atomic read-modify-write, but for a process's first; and two while another thread of the same process reads, or the same thread already
+/// does. Writing is two. None makes a system call.
 ///
 /// With the feature `process`, a handle is a serde value that [travels to other processes](crate::Segment#sending-it-to-another-process).
 ///

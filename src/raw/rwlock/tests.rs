@@ -4,6 +4,7 @@ use super::*;
 use crate::raw::Nap;
 use crate::sys::futex::Wake;
 use crate::sys::spin::Adaptive;
+use std::cell::RefCell;
 use std::time::Duration;
 
 /// Somebody who lives, reads and stays; and whenever a writer lies down for it, somebody notifies, for nothing.
@@ -168,67 +169,98 @@ fn a_name_that_was_scribbled_away_is_put_back_by_the_next_reading() {
         assert_eq!(read(), Reading::InTheTally, "{scribble:#x}");
         assert_eq!(counted(&lines[0]), [(Some(me), 0); 2], "{scribble:#x}");
     }
-}
-
-/// Whoever leaves solo may not see that a writer waits, if that one lay down just then.
-#[test]
-fn a_writer_does_not_sleep_for_long_before_it_has_looked_twice() {
-    // SAFETY: as above.
-    let (raw, lines) = unsafe { std::mem::zeroed::<(RawRwLock, [ReaderLine; 2])>() };
-    let naps = std::cell::RefCell::default();
-    let members = LeavesUnseen {
-        raw: &raw,
-        line: &lines[1],
-        naps: &naps,
-    };
-    let [me, reader] = [0, 1].map(|slot| MemberId::new(slot, 1).unwrap());
-    let read = || raw.try_read(&lines[1], &members, reader).unwrap();
-    raw.unlock_read(&lines[1], reader, read());
     assert_eq!(read(), Reading::Solo);
-    let call = Call {
-        members: &members,
-        me,
-        spin: &Adaptive::new(),
-        deadline: Deadline::NEVER,
-    };
-    let stopped = raw.write_at_once(&lines, me).unwrap_err();
-    raw.write_contended(&lines, &call, stopped).unwrap();
-    let ms = |n| Nap::AtMost(Duration::from_millis(n));
-    // The third begins after a notify, so that it is not known who has seen the bits since.
-    assert_eq!(*naps.borrow(), [ms(1), ms(2), ms(1)]);
 }
 
-/// A reader that leaves in the third nap, without a notify; others notify in the second.
+/// Of two readers one is dead. The other leaves solo in the nap that `leaves_in` says, and does not see that a writer waits; in the second
+/// nap others notify, and a scribbler counts the dead one again.
 struct LeavesUnseen<'a> {
     raw: &'a RawRwLock,
-    line: &'a ReaderLine,
-    naps: &'a std::cell::RefCell<Vec<Nap>>,
+    lines: &'a [ReaderLine],
+    naps: &'a RefCell<Vec<Nap>>,
+    leaves_in: usize,
 }
 
+const DEAD: MemberId = MemberId::new(0, 1).unwrap();
+const LIVING: MemberId = MemberId::new(1, 1).unwrap();
+
 impl Membership for LeavesUnseen<'_> {
-    fn is_alive(&self, _: MemberId) -> bool {
-        true
+    fn is_alive(&self, id: MemberId) -> bool {
+        id != DEAD
     }
 
     fn deaths(&self) -> u32 {
         0
     }
 
-    fn park(&self, _: &AtomicU32, _: u32, _: u32, nap: Nap, _: Deadline) -> Wake {
+    fn park(&self, _: &AtomicU32, _: u32, _: u32, nap: Nap, deadline: Deadline) -> Wake {
         self.naps.borrow_mut().push(nap);
-        match self.naps.borrow().len() {
-            1 => Wake::TimedOut,
-            2 => {
-                self.raw.left.notify(u32::MAX);
-                Wake::Woken
-            }
-            _ => {
-                let idle = self.line.solo.word.load(Ordering::Relaxed) - 1;
-                self.line.solo.word.store(idle, Ordering::Relaxed);
-                Wake::TimedOut
-            }
+        let nap = self.naps.borrow().len();
+        if nap == self.leaves_in {
+            let solo = &self.lines[1].solo.word;
+            solo.store(Counted::word(LIVING, 0), Ordering::Relaxed);
         }
+        if nap == 2 {
+            let scribbled = Counted::word(DEAD, 1);
+            self.lines[0].tally.word.store(scribbled, Ordering::Relaxed);
+            self.raw.left.notify(u32::MAX);
+            return Wake::Woken;
+        }
+        while deadline != Deadline::NEVER && !deadline.has_passed() {
+            std::hint::spin_loop();
+        }
+        Wake::TimedOut
     }
+}
+
+/// Which naps a writer takes, and what becomes of it.
+fn writes_beside_one_that_leaves(leaves_in: usize, deadline: Deadline) -> (Vec<Nap>, Result<()>) {
+    // SAFETY: as above.
+    let (raw, lines) = unsafe { std::mem::zeroed::<(RawRwLock, [ReaderLine; 3])>() };
+    let naps = RefCell::default();
+    let members = LeavesUnseen {
+        raw: &raw,
+        lines: &lines,
+        naps: &naps,
+        leaves_in,
+    };
+    for (line, reader) in lines.iter().zip([DEAD, LIVING]) {
+        let first = raw.try_read(line, &members, reader).unwrap();
+        raw.unlock_read(line, reader, first);
+        assert!(matches!(
+            raw.try_read(line, &members, reader),
+            Ok(Reading::Solo)
+        ));
+    }
+    let call = Call {
+        members: &members,
+        me: MemberId::new(2, 1).unwrap(),
+        spin: &Adaptive::new(),
+        deadline,
+    };
+    let stopped = raw.write_at_once(&lines, call.me).unwrap_err();
+    let wrote = raw.write_contended(&lines, &call, stopped);
+    (naps.into_inner(), wrote)
+}
+
+#[test]
+fn a_writer_does_not_sleep_for_long_before_it_has_looked_twice() {
+    let (naps, wrote) = writes_beside_one_that_leaves(3, Deadline::NEVER);
+    wrote.unwrap();
+    let ms = |n| Nap::AtMost(Duration::from_millis(n));
+    // The third begins after a notify, so that it is not known who has seen the bits since.
+    assert_eq!(naps, [ms(1), ms(2), ms(1)]);
+}
+
+#[test]
+fn a_writer_whose_time_is_up_looks_a_last_time() {
+    let soon = || Deadline::after(Duration::from_millis(100));
+    let (naps, wrote) = writes_beside_one_that_leaves(1, soon());
+    assert_eq!(naps.len(), 1);
+    wrote.unwrap();
+    let (naps, wrote) = writes_beside_one_that_leaves(2, soon());
+    assert_eq!(naps.len(), 1);
+    assert!(matches!(wrote, Err(Error::Timeout)));
 }
 
 #[test]
