@@ -7,7 +7,7 @@ use crate::report::quartiles;
 use std::cell::UnsafeCell;
 use std::sync::Barrier;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Where two parties wait for each other.
 pub(crate) trait Meeting {
@@ -81,36 +81,93 @@ fn crossings(plain: &Plain, place: &impl Meeting, side: Side) -> f64 {
 /// Both do their part of `round` equally often; each round begins with something that the second can't pass before the first. ns
 /// for one of the `steps` of a round.
 pub(crate) fn rounds(plain: &Plain, side: Side, steps: f64, mut round: impl FnMut(bool)) -> f64 {
-    let last = &plain.ping.0;
-    let mut done = 0;
-    plain.arrive();
-    match side {
-        Side::First(duration) => {
-            let mut stretches = Vec::with_capacity(4096);
-            let start = Instant::now();
-            let mut stretch = FEW;
-            while start.elapsed() < duration {
-                let begin = Instant::now();
-                (0..stretch).for_each(|_| round(true));
-                done += stretch;
-                let each = begin.elapsed().as_nanos() as f64 / stretch as f64;
-                stretches.push(each);
-                stretch = if each < 10_000.0 { STRETCH } else { FEW };
+    let mut rounds = Rounds::begin(plain, side);
+    while rounds.next() {
+        // The one place that calls it, as in `send_each`.
+        round(rounds.first);
+    }
+    rounds.end() / steps
+}
+
+/// Rounds that two parties do together, as one of them counts them.
+pub(crate) struct Rounds<'a> {
+    plain: &'a Plain,
+    pub(crate) first: bool,
+    done: u64,
+    /// Of the first: when the clock is read next.
+    read_at: u64,
+    /// How many there are to be, once the first knows.
+    last: u64,
+    duration: Duration,
+    start: Instant,
+    begin: Instant,
+    stretch: u64,
+    /// ns for a round, of each stretch.
+    stretches: Vec<f64>,
+}
+
+impl Rounds<'_> {
+    /// Waits for the other one.
+    pub(crate) fn begin(plain: &Plain, side: Side) -> Rounds<'_> {
+        let (first, duration) = match side {
+            Side::First(duration) => (true, duration),
+            Side::Second => (false, Duration::ZERO),
+        };
+        let stretches = Vec::with_capacity(if first { 4096 } else { 0 });
+        plain.arrive();
+        let now = Instant::now();
+        Rounds {
+            plain,
+            first,
+            done: 0,
+            read_at: FEW,
+            last: u64::MAX,
+            duration,
+            start: now,
+            begin: now,
+            stretch: FEW,
+            stretches,
+        }
+    }
+
+    /// Stands before each round. `false`: that was the last.
+    #[inline]
+    pub(crate) fn next(&mut self) -> bool {
+        if self.first {
+            if self.done == self.read_at {
+                self.read_the_clock();
             }
+        } else if self.done != 0 {
+            self.last = self.plain.ping.0.load(Ordering::Acquire);
+        }
+        let goes_on = self.done != self.last;
+        self.done += u64::from(goes_on);
+        goes_on
+    }
+
+    #[cold]
+    fn read_the_clock(&mut self) {
+        let each = self.begin.elapsed().as_nanos() as f64 / self.stretch as f64;
+        self.stretches.push(each);
+        self.stretch = if each < 10_000.0 { STRETCH } else { FEW };
+        self.read_at += self.stretch;
+        if self.start.elapsed() >= self.duration {
             // Before the round that the second is to end with.
-            last.store(done + 1, Ordering::Release);
-            round(true);
-            let second = plain.await_report();
-            assert_eq!(second, done + 1, "the two did not do the same");
-            quartiles(&stretches)[1] / steps
+            self.last = self.done + 1;
+            self.plain.ping.0.store(self.last, Ordering::Release);
+            self.read_at = u64::MAX;
         }
-        Side::Second => {
-            while last.load(Ordering::Acquire) != done || done == 0 {
-                round(false);
-                done += 1;
-            }
-            plain.report(done);
-            0.0
+        self.begin = Instant::now();
+    }
+
+    /// ns for a round, to the first.
+    pub(crate) fn end(self) -> f64 {
+        if !self.first {
+            self.plain.report(self.done);
+            return 0.0;
         }
+        let second = self.plain.await_report();
+        assert_eq!(second, self.done, "the two did not do the same");
+        quartiles(&self.stretches)[1]
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::arena::{Arena, Cell, Plain};
 use crate::job::{Side, Who};
-use crate::meeting::rounds;
+use crate::meeting::Rounds;
 use crate::tally::{Tally, fill};
 use std::io::{Read, Write};
 use std::time::{Duration, Instant};
@@ -163,16 +163,32 @@ pub(crate) fn trips<T: Item>(
     mut send: impl FnMut(T),
     mut recv: impl FnMut() -> T,
 ) -> f64 {
-    let mut trips = 0;
-    rounds(plain, side, 1.0, |first| {
-        if first {
-            send(T::new(trips));
-            assert_eq!(recv().number(), trips, "not what was sent");
-            trips += 1;
-        } else {
-            send(recv());
+    let mut rounds = Rounds::begin(plain, side);
+    let (mut trips, mut item) = (0, None);
+    if rounds.first {
+        rounds.next();
+        item = Some(T::new(0));
+    }
+    loop {
+        // One place calls it, and one `recv`, as in `send_each`: the first's rounds end with `recv`, the second's with `send`.
+        if let Some(item) = item {
+            send(item);
         }
-    })
+        if !rounds.first && !rounds.next() {
+            break;
+        }
+        let received = recv();
+        item = Some(received);
+        if rounds.first {
+            assert_eq!(received.number(), trips, "not what was sent");
+            trips += 1;
+            item = Some(T::new(trips));
+            if !rounds.next() {
+                break;
+            }
+        }
+    }
+    rounds.end()
 }
 
 /// Sends items of which each byte is another, and says what became of them.
