@@ -163,7 +163,8 @@ fn object(region: &Region, entry: u64) -> Object {
     let align: u64 = if size_of_block < 4096 { 64 } else { 4096 };
     let blocks_end = align + len * size_of_block.next_multiple_of(align);
     let blocks = (0..len).map(|i| blocks_end.next_multiple_of(64) + i * 8);
-    let readers = (0..members).map(|i| lines + i * 64);
+    // The tally, and who reads solo.
+    let readers = (0..members).flat_map(|i| [0, 8].map(|word| lines + i * 64 + word));
     // The last part of a broadcast.
     let subscriptions = (0..members).map(|i| size.saturating_sub((members - i) * 64));
     let words: Vec<(u64, u64, Sort)> = match kind {
