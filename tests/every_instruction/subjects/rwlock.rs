@@ -31,8 +31,14 @@ fn hold(seg: &Segment) -> Op {
 
 /// Reads until the operation sleeps.
 fn look_on(seg: &Segment) -> Op {
-    let pair = open(seg).read().unwrap();
+    let pair = read_solo(open(seg));
     Box::new(|| drop(pair))
+}
+
+/// A member's first reading is counted in the tally.
+fn read_solo(l: &'static RwLock<Pair>) -> RwLockReadGuard<'static, Pair> {
+    read(l.read().unwrap());
+    l.read().unwrap()
 }
 
 fn read(pair: RwLockReadGuard<'_, Pair>) {
@@ -191,6 +197,13 @@ pub fn subject() -> Subject {
         .case(
             Case::new("unlock of a read that wakes a writer", 0, |seg| {
                 let pair = open(seg).read().unwrap();
+                Box::new(move || drop(pair))
+            })
+            .peer(|seg| drop(open(seg).write().unwrap())),
+        )
+        .case(
+            Case::new("unlock of a solo read that wakes a writer", 0, |seg| {
+                let pair = read_solo(open(seg));
                 Box::new(move || drop(pair))
             })
             .peer(|seg| drop(open(seg).write().unwrap())),
