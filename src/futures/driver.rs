@@ -94,11 +94,7 @@ impl Driver {
         doubtful: bool,
     ) -> Result<Option<(&'static Driver, Key)>> {
         let mut driver = Driver::at(&FIRST);
-        let mut entry = Entry {
-            waker: waker.clone(),
-            serves,
-            again_at: None,
-        };
+        let mut entry = Entry::new(waker.clone(), serves);
         loop {
             let mut table = driver.lock();
             if !table.runs {
@@ -297,12 +293,7 @@ mod tests {
             next: AtomicPtr::new(ptr::null_mut()),
         };
         for _ in 0..3 {
-            let waker = Waker::noop().clone();
-            let entry = Entry {
-                waker,
-                serves: Serves::One,
-                again_at: None,
-            };
+            let entry = Entry::new(Waker::noop().clone(), Serves::One);
             let added = driver.lock().add(&thing, entry, false);
             assert!(matches!(added, Added::At(..)));
         }
@@ -334,11 +325,7 @@ mod tests {
         let ticket = source.signal().register(source.members());
         let thing = Thing::Signal(source, ticket);
         let (mut table, woken) = (Table::default(), Arc::new(Woken(AtomicU32::new(0))));
-        let entry = || Entry {
-            waker: woken.clone().into(),
-            serves: Serves::All,
-            again_at: None,
-        };
+        let entry = || Entry::new(woken.clone().into(), Serves::All);
         let before = now();
         let Added::At(first, is_known) = table.add(&thing, entry(), false) else {
             panic!("nothing has changed");

@@ -99,8 +99,18 @@ pub(super) struct Key(u64);
 pub(super) struct Entry {
     pub(super) waker: Waker,
     pub(super) serves: Serves,
-    /// Of what is seen late: when it looks a second time, though nobody notified. The table sets it.
-    pub(super) again_at: Option<Duration>,
+    /// Of what is seen late: when it looks a second time, though nobody notified.
+    again_at: Option<Duration>,
+}
+
+impl Entry {
+    pub(super) fn new(waker: Waker, serves: Serves) -> Entry {
+        Entry {
+            waker,
+            serves,
+            again_at: None,
+        }
+    }
 }
 
 pub(super) enum Added {

@@ -31,11 +31,15 @@
 //! | written: after the store of 0 | the gate has its id, `doubt` is 0 | the next at the gate inherits it: nothing is in doubt |
 //! | turning from a writer into a reader, before the store of 0 | as writing, and its line counts it | as writing; the line as reading |
 
+mod line;
+
+pub(crate) use self::line::{ReaderLine, Reading};
+
 use super::looking_twice::looking_twice;
 use super::member::{Call, MemberId, Membership};
 use super::mutex::{Heir, LOST_AT_ONCE, Naps, RawMutex};
 use super::signal::{Ended, RawSignal};
-use super::tally::{Counted, Tally};
+use super::tally::Counted;
 use crate::error::{Error, Result};
 use crate::sys::asymmetric::light_fence;
 use crate::sys::atomic::{AtomicU32, AtomicU64, Ordering, fence_after_rmw};
@@ -72,38 +76,8 @@ const SOUND: u32 = 0;
 const BEING_WRITTEN: u32 = 1;
 const IN_DOUBT: u32 = 2;
 
-/// How many readings the members in one slot have: those in both words.
-#[repr(C, align(64))]
-#[derive(Debug)]
-pub(crate) struct ReaderLine {
-    pub(crate) tally: Tally,
-    /// Counts 0 or 1. While it counts 1, and bears the name of a living member, only the one who reads so stores to it.
-    pub(crate) solo: Tally,
-    pub(crate) reserved: [u32; 12],
-}
-
-impl ReaderLine {
-    /// Whether it counts anybody.
-    #[inline]
-    fn counts(&self) -> bool {
-        // Acquire: pairs with the Release in `leave_solo` and `leave_tally`.
-        let counts = |tally: &Tally| tally.load(Ordering::Acquire).count != 0;
-        counts(&self.solo) || counts(&self.tally)
-    }
-}
-
-/// Where a reading is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Reading {
-    Solo,
-    InTheTally,
-}
-
 #[cfg(not(commonhold_loom))]
-const _: () = assert!(size_of::<RawRwLock>() == 192 && size_of::<ReaderLine>() == 64);
-
-/// The bits of a [`Tally`] that count.
-const COUNT: u64 = u32::MAX as u64;
+const _: () = assert!(size_of::<RawRwLock>() == 192);
 
 /// How far a writer came that did not get through at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,34 +102,15 @@ impl RawRwLock {
     /// Lets a reader in if nobody has the gate, nothing is in doubt, nobody of this member reads solo, and its line bears its name already.
     #[inline]
     pub(crate) fn read_solo_at_once(&self, line: &ReaderLine, me: MemberId) -> bool {
-        // Who counts itself at a closed gate steps back, but the writer behind it may meet the count: of many threads that try again and
-        // again one would always be there, and the line that they share never be empty.
-        if self.gate.word.load(Ordering::Relaxed) != RawMutex::FREE {
-            return false;
-        }
-        let (solo, idle) = (&line.solo.word, Counted::word(me, 0));
-        // A look first costs nothing beside an exchange that fails.
-        if solo.load(Ordering::Relaxed) != idle {
-            return false;
-        }
-        // Acquire: pairs with the Release of the exchange in `put_name` that put the name there, which our fence makes known together
-        // with the bit in `seen`.
-        if solo
-            .compare_exchange(idle, idle + 1, Ordering::Acquire, Ordering::Relaxed)
-            .is_err()
-        {
-            return false;
-        }
-        // Pairs with the fence in `write_at_once` and `write_behind_the_gate`: either the writer sees our count, or we see its gate.
-        fence_after_rmw();
-        if self.is_open() {
-            return true;
-        }
-        self.leave_solo(line, me);
-        false
+        self.read_if(|| line.begin_solo(me), || self.leave_solo(line, me))
     }
 
-    /// Lets a reader in if nobody has the gate, nothing is in doubt, and this member's line bears its name already.
+    /// As [`read_solo_at_once`](Self::read_solo_at_once), for one that can't read solo.
+    pub(crate) fn read_beside_at_once(&self, line: &ReaderLine, me: MemberId) -> bool {
+        self.read_if(|| line.begin_beside(me), || self.leave_tally(line))
+    }
+
+    /// As the one of the two that succeeds.
     pub(crate) fn read_at_once(&self, line: &ReaderLine, me: MemberId) -> Option<Reading> {
         if self.read_solo_at_once(line, me) {
             return Some(Reading::Solo);
@@ -164,35 +119,27 @@ impl RawRwLock {
             .then_some(Reading::InTheTally)
     }
 
-    /// As [`read_at_once`](Self::read_at_once), for one that can't read solo.
-    pub(crate) fn read_beside_at_once(&self, line: &ReaderLine, me: MemberId) -> bool {
-        // As in `read_solo_at_once`.
-        if self.gate.word.load(Ordering::Relaxed) != RawMutex::FREE {
+    /// Lets a reader in if the gate is open and `begin` counts it, by a read-modify-write; `leave` takes it out again.
+    #[inline]
+    fn read_if(&self, begin: impl FnOnce() -> bool, leave: impl FnOnce()) -> bool {
+        // Who counts itself at a closed gate steps back, but the writer behind it may meet the count: of many threads that try again and
+        // again one would always be there, and the line that they share never be empty.
+        if self.gate.word.load(Ordering::Relaxed) != RawMutex::FREE || !begin() {
             return false;
         }
-        let tally = &line.tally.word;
-        let word = tally.load(Ordering::Relaxed);
-        // On the slow way a name is put where none is, also for those that can then read solo.
-        if !is_named(word, me)
-            || !is_named(line.solo.word.load(Ordering::Relaxed), me)
-            || word as u32 == u32::MAX
-        {
-            return false;
-        }
-        // As in `read_solo_at_once`.
-        if tally
-            .compare_exchange(word, word + 1, Ordering::Acquire, Ordering::Relaxed)
-            .is_err()
-        {
-            return false;
-        }
-        // As in `read_solo_at_once`.
+        self.stay_if_open(leave)
+    }
+
+    /// The next step of one who has just counted itself, by a read-modify-write: it stays, or `leave` takes it out again.
+    #[inline]
+    fn stay_if_open(&self, leave: impl FnOnce()) -> bool {
+        // Pairs with the fence in `write_at_once` and `write_behind_the_gate`: either the writer sees our count, or we see its gate.
         fence_after_rmw();
-        if self.is_open() {
-            return true;
+        let open = self.is_open();
+        if !open {
+            leave();
         }
-        self.leave_tally(line);
-        false
+        open
     }
 
     /// Lets a reader in, waiting until the call's deadline.
@@ -258,18 +205,12 @@ impl RawRwLock {
         me: MemberId,
         deadline: Deadline,
     ) -> Result<bool> {
-        // As in `read_solo_at_once`.
+        // As in `read_if`.
         if !self.is_open() {
             return Ok(false);
         }
         self.count(line, me, deadline)?;
-        // As in `read_solo_at_once`.
-        fence_after_rmw();
-        let open = self.is_open();
-        if !open {
-            self.leave_tally(line);
-        }
-        Ok(open)
+        Ok(self.stay_if_open(|| self.leave_tally(line)))
     }
 
     /// Counts a reader in while it has the gate, and leaves the gate.
@@ -305,7 +246,7 @@ impl RawRwLock {
                 // Relaxed: the fence behind our count, or the gate that we have, makes it known together with the count.
                 self.seen[index].fetch_or(bit, Ordering::Relaxed);
             }
-            // Acquire: as in `read_solo_at_once`. Release: for those of our threads that find the name there.
+            // Acquire: as in `begin_solo`. Release: for those of our threads that find the name there.
             match tally.compare_exchange(
                 word,
                 Counted::word(me, counted.by(me) + 1),
@@ -320,23 +261,8 @@ impl RawRwLock {
                 return Err(Error::Timeout);
             }
         }
-        self.put_name(line, me);
+        line.put_name(me);
         Ok(())
-    }
-
-    /// From here on the member can read solo. Its tally bears its name, so its bit is set.
-    fn put_name(&self, line: &ReaderLine, me: MemberId) {
-        let word = line.solo.word.load(Ordering::Relaxed);
-        if !is_named(word, me) {
-            // Release: for those of our threads that find the name there. If it fails, another of them was first, or a writer has cleared
-            // what the last one in this slot left when it died: the next that comes by the slow way puts it there.
-            let _ = line.solo.word.compare_exchange(
-                word,
-                Counted::word(me, 0),
-                Ordering::Release,
-                Ordering::Relaxed,
-            );
-        }
     }
 
     #[inline]
@@ -358,10 +284,7 @@ impl RawRwLock {
 
     #[inline]
     fn leave_solo(&self, line: &ReaderLine, me: MemberId) {
-        // Release: pairs with the Acquire of a writer's look in `reader_from`: our reading is over before it writes.
-        line.solo
-            .word
-            .store(Counted::word(me, 0), Ordering::Release);
+        line.end_solo(me);
         // Light: a writer that we do not see looks twice, see the head of this file.
         light_fence();
         self.left.notify(u32::MAX);
@@ -369,12 +292,7 @@ impl RawRwLock {
 
     #[inline(never)]
     fn leave_tally(&self, line: &ReaderLine) {
-        // Release: as in `leave_solo`.
-        //
-        // Without a look first, which would take half as long again. If the count was scribbled down to 0, the word now bears another name,
-        // which counts for nobody, and which our next reading in the tally replaces, or a writer clears.
-        let before = line.tally.word.fetch_sub(1, Ordering::Release);
-        if before as u32 == 1 {
+        if line.end_beside() {
             // Pairs with the fence in `register`: either the writer sees that we left, or we see that it waits.
             fence_after_rmw();
             self.left.notify(u32::MAX);
@@ -387,7 +305,7 @@ impl RawRwLock {
         if !self.gate.lock_at_once(me) {
             return Err(Stopped::BeforeTheGate);
         }
-        // Pairs with the fence in `read_solo_at_once`: either we see a reader's count, or it sees our gate.
+        // Pairs with the fence in `stay_if_open`: either we see a reader's count, or it sees our gate.
         fence_after_rmw();
         if self.doubt.load(Ordering::Relaxed) != SOUND || self.reader_from(0, lines).is_some() {
             return Err(Stopped::BehindTheGate);
@@ -515,7 +433,7 @@ impl RawRwLock {
     fn is_read_by_the_living<M: Membership>(&self, lines: &[ReaderLine], members: &M) -> bool {
         let mut from = 0;
         while let Some(slot) = self.reader_from(from, lines) {
-            if !is_gone(slot, lines, members) {
+            if !lines[slot].is_gone(slot, members) {
                 return true;
             }
             from = slot + 1;
@@ -628,7 +546,7 @@ impl RawRwLock {
             from.set(slot);
             let now = Some((slot, ticket.deaths));
             if asked != now {
-                if is_gone(slot, lines, call.members) {
+                if lines[slot].is_gone(slot, call.members) {
                     from.set(slot + 1);
                     continue;
                 }
@@ -678,38 +596,9 @@ impl RawRwLock {
     }
 }
 
-/// Whether the word of a [`Tally`] bears the member's name, and nothing else but a count.
-fn is_named(word: u64, me: MemberId) -> bool {
-    word & !COUNT == Counted::word(me, 0)
-}
-
 /// The word of `seen` that has the member's bit, and the bit.
 fn bit_of(me: MemberId) -> (usize, u64) {
     (me.slot() as usize / 64, 1 << (me.slot() % 64))
-}
-
-/// Whether none of those that the slot's line counts lives; then it is cleared, so that the next writer need not ask again.
-#[cold]
-fn is_gone<M: Membership>(slot: usize, lines: &[ReaderLine], members: &M) -> bool {
-    let line = &lines[slot];
-    [&line.solo, &line.tally].into_iter().all(|tally| {
-        let word = tally.word.load(Ordering::Acquire);
-        let counted = Counted::of(word);
-        if counted.count == 0 {
-            return true;
-        }
-        // A name of another slot is scribbled.
-        let in_its_slot = counted.owner.is_some_and(|o| o.slot() as usize == slot);
-        if in_its_slot && counted.stand(members) {
-            return false;
-        }
-        // Relaxed: the dead read nothing any more, which the kernel told us. If the word has changed, a new member in that slot counted
-        // itself, and as we have the gate, it steps back.
-        let _ = tally
-            .word
-            .compare_exchange(word, 0, Ordering::Relaxed, Ordering::Relaxed);
-        true
-    })
 }
 
 #[cfg(all(test, not(commonhold_loom)))]

@@ -8,6 +8,7 @@ mod open;
 mod options;
 #[cfg(feature = "process")]
 mod registry;
+mod shape;
 mod sweep;
 #[cfg(feature = "process")]
 pub(crate) mod travel;
@@ -15,7 +16,8 @@ pub(crate) mod travel;
 pub use info::{Member, Object};
 pub use options::SegmentOptions;
 
-pub(crate) use objects::{Placed, Shape};
+pub(crate) use objects::Placed;
+pub(crate) use shape::Shape;
 #[cfg(feature = "async")]
 pub(crate) use sweep::Watch;
 

@@ -170,6 +170,14 @@ fn a_name_that_was_scribbled_away_is_put_back_by_the_next_reading() {
         assert_eq!(counted(&lines[0]), [(Some(me), 0); 2], "{scribble:#x}");
     }
     assert_eq!(read(), Reading::Solo);
+    // While one reads so, it goes on counting, and its end puts the name right.
+    let solo = raw.try_read(&lines[0], &members, me).unwrap();
+    lines[0].solo.word.fetch_or(1 << 62, Ordering::Relaxed);
+    assert_eq!(read(), Reading::InTheTally);
+    assert!(raw.write_at_once(&lines, me).is_err());
+    raw.gate.unlock();
+    raw.unlock_read(&lines[0], me, solo);
+    assert_eq!(read(), Reading::Solo);
 }
 
 /// Of two readers one is dead. The other leaves solo in the nap that `leaves_in` says, and does not see that a writer waits; in the second
