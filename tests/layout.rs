@@ -259,7 +259,7 @@ fn values_and_arrays_stand_where_documented() {
     let value = Value::create(&seg, "value", 5u64).unwrap();
     value.set(6).unwrap();
     assert_eq!(b.u64(data_at + at("RawVersioned", "version")), 1);
-    assert_eq!((b.u64(data_at + 16), b.u64(data_at + 24)), (5, 6));
+    assert_eq!((b.u64(data_at + 24), b.u64(data_at + 32)), (5, 6));
     let array = Array::from_slice(&seg, "array", &[1u16, 2]).unwrap();
     let lock = || b.u32(data_at + 128 + at("ArrayControl", "lock"));
     let guard = array.lock().unwrap();

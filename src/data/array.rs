@@ -58,7 +58,7 @@ pub struct Array<T> {
 #[repr(C, align(64))]
 pub(crate) struct ArrayControl {
     pub(crate) lock: RawMutex,
-    pub(crate) reserved: [u32; 15],
+    pub(crate) reserved: [u32; 14],
 }
 
 // SAFETY: an atomic word, and reserved bytes that nobody reads; `repr(C)`.

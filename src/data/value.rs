@@ -51,7 +51,7 @@ unsafe impl InRegion for RawVersioned {}
 /// 10 seconds (it may be stopped).
 ///
 /// # Bytes
-/// 16, aligned up to `T`, and twice those of `T` (each rounded up to 8 if more than 4). Made for values of up to a few
+/// 24, aligned up to `T`, and twice those of `T` (each rounded up to 8 if more than 4). Made for values of up to a few
 /// kilobytes: each read and update copies the whole.
 ///
 /// # Examples
@@ -87,7 +87,7 @@ impl<T: Plain> Value<T> {
         copy::cell_align::<T>(),
     );
 
-    /// Makes a value, in 16 bytes, aligned up to `T`, and twice those of `T` (each rounded up to 8 if more than 4).
+    /// Makes a value, in 24 bytes, aligned up to `T`, and twice those of `T` (each rounded up to 8 if more than 4).
     pub fn create(segment: &Segment, name: &str, value: T) -> Result<Self> {
         // SAFETY: two cells' room, aligned, that nobody else knows of yet; copy 0 is current.
         let fill = |at: std::ptr::NonNull<u8>| unsafe { copy::store(at.as_ptr(), &value) };

@@ -12,6 +12,7 @@ pub(crate) use table::{Lock, Serves};
 use crate::error::{Error, Result};
 use crate::raw::wait::Look;
 use crate::select::{AnySource, Awaited};
+use crate::sys::futex;
 use driver::Driver;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -95,7 +96,6 @@ impl<R, W: Fn() -> Wanted, A: FnMut(bool) -> Result<R>> Until<W, A> {
                 waits.leave_turn(done.is_ok());
                 return Some(done);
             }
-            waits.thing.had_in_vain();
         } else if let Some(done) = self.attempt(false) {
             return Some(done);
         }
@@ -113,18 +113,22 @@ impl<R, W: Fn() -> Wanted, A: FnMut(bool) -> Result<R>> Until<W, A> {
         for tries in (0..TRIES).rev() {
             let what = self.what.as_ref().expect("said above");
             let (thing, serves) = match what {
-                What::Lock(lock) => (Thing::Lock(lock.clone()), Serves::One),
+                What::Lock(lock) => {
+                    // One that had the turn did not get it: others may still sleep.
+                    let ticket = lock.raw().freed.register_woken(lock.members());
+                    (Thing::Lock(lock.clone(), ticket), Serves::One)
+                }
                 What::Signal(source, serves) => {
                     let ticket = source.signal().register(source.members());
                     (Thing::Signal(source.clone(), ticket), *serves)
                 }
             };
+            if let Some(done) = self.attempt(false) {
+                return Ok(Some(done));
+            }
             // Of a lock the driver sees for itself whether it is free.
             let mut doubtful = false;
             if let Thing::Signal(source, _) = &thing {
-                if let Some(done) = self.attempt(false) {
-                    return Ok(Some(done));
-                }
                 doubtful = source.is_ready(Look::AtOnce);
                 if doubtful && tries != 0 {
                     continue;
@@ -134,6 +138,10 @@ impl<R, W: Fn() -> Wanted, A: FnMut(bool) -> Result<R>> Until<W, A> {
                 self.waits = Some(Waits { driver, thing, key });
                 return Ok(None);
             }
+        }
+        if let Some(What::Lock(lock)) = &self.what {
+            // If this future is dropped instead of polled, the turn that it may have had is another's.
+            futex::wake(lock.raw().freed.word(), 1);
         }
         // It changes all the time: let others run in between.
         cx.waker().wake_by_ref();
@@ -201,7 +209,7 @@ impl Waits {
         let passes = match &self.thing {
             Thing::Signal(source, _) => source.is_ready(Look::AtOnce),
             // Who has the lock says in it that others sleep.
-            Thing::Lock(lock) => !(took && lock.is_kept()),
+            Thing::Lock(lock, _) => !(took && lock.is_kept()),
         };
         if passes {
             self.driver.pass_on(&self.thing);

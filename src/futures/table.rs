@@ -2,7 +2,7 @@
 
 use super::driver::PATIENCE;
 use crate::raw::mutex::{Naps, RawMutex, is_free};
-use crate::raw::signal::Ticket;
+use crate::raw::signal::{RawSignal, Ticket};
 use crate::raw::{Membership, Nap};
 use crate::segment::Inner;
 use crate::select::AnySource;
@@ -34,43 +34,44 @@ pub(crate) trait Lock: Send + Sync {
 pub(super) enum Thing {
     /// A signal, and the ticket of whoever registered with it.
     Signal(Arc<AnySource>, Ticket),
-    Lock(Arc<dyn Lock>),
+    /// A lock, and the ticket of whoever registered with its signal.
+    Lock(Arc<dyn Lock>, Ticket),
 }
 
 impl Thing {
     pub(super) fn members(&self) -> &Inner {
         match self {
             Thing::Signal(source, _) => source.members(),
-            Thing::Lock(lock) => lock.members(),
+            Thing::Lock(lock, _) => lock.members(),
         }
     }
 
-    pub(super) fn word(&self) -> &AtomicU32 {
+    fn signal(&self) -> &RawSignal {
         match self {
-            Thing::Signal(source, _) => source.signal().word(),
-            Thing::Lock(lock) => &lock.raw().word,
+            Thing::Signal(source, _) => source.signal(),
+            Thing::Lock(lock, _) => &lock.raw().freed,
         }
+    }
+
+    fn ticket(&self) -> &Ticket {
+        let (Thing::Signal(_, ticket) | Thing::Lock(_, ticket)) = self;
+        ticket
+    }
+
+    fn has_moved(&self) -> bool {
+        self.signal().has_moved(self.ticket())
+    }
+
+    pub(super) fn word(&self) -> &AtomicU32 {
+        self.signal().word()
     }
 
     /// Gives a turn to one who sleeps elsewhere.
     pub(super) fn wake_another(&self) {
         match self {
             Thing::Signal(source, _) => source.signal().notify(1),
-            // Whether or not the word says that somebody sleeps: who sleeps looks, and says it.
-            Thing::Lock(lock) => drop(futex::wake(&lock.raw().word, 1)),
-        }
-    }
-
-    /// One that had the turn did not get what it is for, and waits anew, or goes away. Of a signal, nothing is left: what comes now
-    /// comes with a notify. A lock may have been taken by one who knows of no sleepers, and its turn was one of those: that one is
-    /// to wake another.
-    pub(super) fn had_in_vain(&self) {
-        let Thing::Lock(lock) = self else {
-            return;
-        };
-        let word = lock.raw().word.load(Ordering::Relaxed);
-        if is_free(word) || lock.raw().say_asleep(word).is_none() {
-            self.wake_another();
+            // Whether or not the signal says that somebody sleeps: who sleeps looks, and says it.
+            Thing::Lock(lock, _) => drop(futex::wake(lock.raw().freed.word(), 1)),
         }
     }
 
@@ -136,8 +137,8 @@ pub(super) struct Word {
     /// With the ticket as of which all of them have looked.
     thing: Thing,
     waiting: BTreeMap<Key, Entry>,
-    /// What the driver's sleep expects of the word.
-    slept_on: Option<u32>,
+    /// Whether the driver sleeps on it, as it was at the ticket.
+    slept_on: bool,
     deaths: u32,
     /// How many were chosen, one by one, and have not been heard of since; and when the last was.
     chosen: u32,
@@ -180,11 +181,9 @@ impl Table {
     }
 
     pub(super) fn add(&mut self, thing: &Thing, mut entry: Entry, doubtful: bool) -> Added {
-        if let Thing::Signal(source, ticket) = thing {
-            // A death, too: the driver may have found it just before it knew of us.
-            if source.signal().has_moved(ticket) || source.members().deaths() != ticket.deaths {
-                return Added::Changed(entry);
-            }
+        // A death, too: the driver may have found it just before it knew of us.
+        if thing.has_moved() || thing.members().deaths() != thing.ticket().deaths {
+            return Added::Changed(entry);
         }
         let now = crate::sys::deadline::now();
         let index = match self.words.iter().position(|w| w.thing.is_at(thing)) {
@@ -289,16 +288,12 @@ impl Look {
 
 impl Word {
     fn new(thing: Thing, now: Duration) -> Word {
-        let deaths = match &thing {
-            // As of the registration: the caller has looked since.
-            Thing::Signal(_, ticket) => ticket.deaths,
-            Thing::Lock(lock) => lock.members().deaths(),
-        };
         Word {
+            // As of the registration: the caller has looked since.
+            deaths: thing.ticket().deaths,
             thing,
             waiting: BTreeMap::new(),
-            slept_on: None,
-            deaths,
+            slept_on: false,
             chosen: 0,
             chosen_at: now,
             is_timed: false,
@@ -312,13 +307,7 @@ impl Word {
 
     /// Whether the driver sleeps on the word as it is.
     fn is_slept_on(&self) -> bool {
-        match (&self.thing, self.slept_on) {
-            (_, None) => false,
-            (Thing::Signal(source, ticket), Some(_)) => !source.signal().has_moved(ticket),
-            (Thing::Lock(lock), Some(expected)) => {
-                lock.raw().word.load(Ordering::Relaxed) == expected
-            }
-        }
+        self.slept_on && !self.thing.has_moved()
     }
 
     /// The one that has waited longest, of those that are served one by one.
@@ -372,7 +361,7 @@ impl Word {
     }
 
     fn look(&mut self, look: &mut Look) {
-        let slept_on = self.slept_on.take();
+        let slept_on = std::mem::take(&mut self.slept_on);
         let members = self.thing.members();
         let deaths = members.deaths();
         let all = deaths != self.deaths
@@ -383,19 +372,26 @@ impl Word {
         if is_late {
             self.chosen = 0;
         }
+        let moved = self.thing.has_moved();
+        let registers = (moved || all) && !self.waiting.is_empty();
         let turn = match &mut self.thing {
             Thing::Signal(source, ticket) => {
-                let moved = source.signal().has_moved(ticket);
-                if (moved || all) && !self.waiting.is_empty() {
+                if registers {
                     // Before anybody is chosen, see above.
                     *ticket = source.signal().register(source.members());
                 }
                 moved || is_late
             }
-            Thing::Lock(lock) => {
+            Thing::Lock(lock, ticket) => {
+                if registers {
+                    // The wake was one sleeper's: others may sleep elsewhere.
+                    *ticket = lock.raw().freed.register_woken(lock.members());
+                }
                 let word = lock.raw().word.load(Ordering::Relaxed);
                 let owner = word & crate::raw::MemberId::MASK;
-                if owner != self.owner {
+                // Also when it was left and taken again: whoever unlocks it next may not have seen our registration, and so the next look
+                // comes soon.
+                if owner != self.owner || registers {
                     self.owner = owner;
                     self.naps = Naps::new();
                     self.ask_at = None;
@@ -424,7 +420,7 @@ impl Word {
         } else if self.waiting.is_empty() {
             // A wake that came to the driver is another's; so is one that nobody here made use of. A lock may have been taken meanwhile,
             // by one who knows of no sleepers.
-            let came = slept_on.is_some() && (turn || matches!(self.thing, Thing::Lock(_)));
+            let came = slept_on && (turn || matches!(self.thing, Thing::Lock(..)));
             if came || is_late {
                 self.thing.wake_another();
             }
@@ -439,20 +435,11 @@ impl Word {
     }
 
     fn go_to_bed(&mut self, look: &mut Look) {
-        let expected = match &self.thing {
-            Thing::Signal(source, ticket) => source.signal().say_asleep(ticket),
-            Thing::Lock(lock) => {
-                let raw = lock.raw();
-                let word = raw.word.load(Ordering::Relaxed);
-                let as_seen = word & crate::raw::MemberId::MASK == self.owner;
-                raw.say_asleep(word).filter(|_| as_seen)
-            }
-        };
-        let Some(expected) = expected else {
+        let Some(expected) = self.thing.signal().say_asleep(self.thing.ticket()) else {
             look.again = true;
             return;
         };
-        self.slept_on = Some(expected);
+        self.slept_on = true;
         look.not_beyond(self.all_at + BOUND);
         if let Some(at) = self.ask_at.filter(|at| *at != Duration::MAX) {
             look.not_beyond(at);

@@ -152,7 +152,7 @@ pub(crate) struct Shared {
     pub(crate) directory: RawMutex,
     /// The slot where the next member begins its search, so that a slot is not taken again too soon.
     pub(crate) next_slot: AtomicU32,
-    pub(super) reserved: [u64; 15],
+    pub(super) reserved: [u32; 29],
     /// Changes with each death or departure that somebody noticed. A futex word.
     pub(crate) deaths: AtomicU32,
     /// When the last sweep was, in milliseconds of CLOCK_MONOTONIC, modulo 2^32.

@@ -121,13 +121,13 @@ fn the_documented_layout_is_the_one_in_the_code() {
         type_name,
         unused
     );
-    check!(true, RawVersioned, writer, changed, version);
-    check!(true, RawMutex, word);
+    check!(true, RawVersioned, writer, changed, reserved, version);
+    check!(true, RawMutex, word, freed);
     check!(true, ArrayControl, lock, reserved);
-    check!(false, RawRwLock, gate, doubt, left, reserved, seen);
+    check!(false, RawRwLock, gate, doubt, left, seen);
     check!(true, ReaderLine, tally, solo, reserved);
     check!(true, RawCondvar, signal);
-    check!(true, RawReentrant, lock, depth, holder);
+    check!(true, RawReentrant, lock, depth, reserved, holder);
     check!(true, RawEvent, state, changed);
     check!(true, RawOnce, lock, state, completed);
     check!(true, RawQueue, senders, receivers, idle);
@@ -145,8 +145,8 @@ fn the_documented_layout_is_the_one_in_the_code() {
     check!(true, BlockHandle, pool, len, index, sequence);
     check!(true, RawBlocks, returned, reserved, last);
     check!(true, BlockWord, word);
-    check!(true, RawSemaphore, lock, released, total, available);
-    check!(true, RawBarrier, lock, moved, arrived, reserved, phase);
+    check!(true, RawSemaphore, lock, released, reserved, total, available);
+    check!(true, RawBarrier, lock, moved, arrived, phase);
     check!(true, Arrivals, count, id, reserved);
     check!(true, RawPipe, to_right, to_left, ends);
     check!(true, Lane, tail, head);

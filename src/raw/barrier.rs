@@ -30,7 +30,6 @@ pub(crate) struct RawBarrier {
     pub(crate) moved: RawSignal,
     /// The arrivals in the current phase, or, where it is broken, anything. Stored only by holders of `lock`.
     pub(crate) arrived: AtomicU32,
-    pub(crate) reserved: u32,
     /// See [`Phase`].
     pub(crate) phase: AtomicU64,
 }
@@ -137,7 +136,6 @@ impl RawBarrier {
             lock: RawMutex::new(),
             moved: RawSignal::new(),
             arrived: AtomicU32::new(0),
-            reserved: 0,
             phase: AtomicU64::new(0),
         }
     }

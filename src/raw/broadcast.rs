@@ -202,8 +202,8 @@ impl RawBroadcast {
         // Release: pairs with the Acquire in `look` and `has_room`; this store is the publication.
         self.stream.tail.store(end, Ordering::Release);
         drop(held);
-        // The unlock was a read-modify-write. Pairs with the fence in `register`.
-        fence_after_rmw();
+        // Pairs with the fence in `register`.
+        fence(Ordering::SeqCst);
         self.idle.not_empty.notify(u32::MAX);
         if self.idle.not_full.is_awaited() && self.has_room(records, capacity) {
             // Whoever gave us room woke one publisher, whatever the room.
@@ -301,8 +301,8 @@ impl RawBroadcast {
             .store(call.me.bits(), Ordering::Release);
         drop(held);
         if free.is_none() {
-            // The dead one may have left no room, and publishers may sleep. The unlock was a read-modify-write.
-            fence_after_rmw();
+            // The dead one may have left no room, and publishers may sleep. Pairs with the fence in `register`.
+            fence(Ordering::SeqCst);
             self.idle.not_full.notify(1);
         }
         Ok((index, tail))

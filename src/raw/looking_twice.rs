@@ -8,14 +8,12 @@ use crate::sys::deadline::Deadline;
 use crate::sys::futex::Wake;
 use std::cell::Cell;
 
-const BRIEF: Nap = Nap::AtMost(ARRIVAL);
-
 /// Calls `wait` with members who know that what is waited for changes behind a light fence.
-pub(super) fn looking_twice<M: Membership, W: Fn() -> bool>(
+pub(super) fn looking_twice<M: Membership, W: Fn() -> bool, R>(
     call: &Call<'_, M>,
     worth_it: &W,
-    wait: impl FnOnce(&Call<'_, LooksTwice<'_, M, &W>>) -> Result<()>,
-) -> Result<()> {
+    wait: impl FnOnce(&Call<'_, LooksTwice<'_, M, &W>>) -> Result<R>,
+) -> Result<R> {
     let members = LooksTwice {
         members: call.members,
         worth_it,
@@ -42,6 +40,10 @@ impl<M: Membership, W: Fn() -> bool> Membership for LooksTwice<'_, M, W> {
         self.members.is_alive(id)
     }
 
+    fn seems_alive(&self, id: MemberId) -> bool {
+        self.members.seems_alive(id)
+    }
+
     fn is_still(&self, id: MemberId) -> bool {
         self.members.is_still(id)
     }
@@ -65,13 +67,19 @@ impl<M: Membership, W: Fn() -> bool> Membership for LooksTwice<'_, M, W> {
             if (self.worth_it)() {
                 return Wake::Again;
             }
-            let wake = park(BRIEF);
+            let brief = match nap {
+                Nap::AtMost(length) => length.min(ARRIVAL),
+                Nap::UntilDeath => ARRIVAL,
+            };
+            let wake = park(Nap::AtMost(brief));
             if wake != Wake::TimedOut || deadline.has_passed() || (self.worth_it)() {
                 return wake;
             }
-            self.seen.set(Some(expected));
-            // The caller's first nap may be as long, and then it looks for itself.
-            if nap == BRIEF {
+            if brief == ARRIVAL {
+                self.seen.set(Some(expected));
+            }
+            // The caller's first naps may be no longer, and then it looks for itself.
+            if nap == Nap::AtMost(brief) {
                 return wake;
             }
         }
@@ -84,6 +92,7 @@ mod tests {
     use super::*;
     use std::cell::RefCell;
 
+    const BRIEF: Nap = Nap::AtMost(ARRIVAL);
     const LONG: Nap = Nap::UntilDeath;
 
     /// Everybody lives; of each nap it is written down how long it was to be, and it ends as was said.

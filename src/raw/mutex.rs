@@ -1,45 +1,61 @@
-//! The lock: one word that names its owner.
+//! The lock: a word that names its owner, and a signal for those who wait.
 //!
-//! The algorithm is the futex mutex of Drepper ("Futexes Are Tricky") with the owner's name in the word, so that a
-//! waiter can ask whether the owner lives. Fairness: none; a running locker may overtake a woken one.
+//! The owner's name stands in the word, so that a waiter can ask whether the owner lives. While it does, nobody else stores to the word: so
+//! the unlock is a plain store. Whether somebody waits says the other word. Who unlocks looks at it behind a *light* fence, and who waits
+//! looks at the lock twice before it sleeps for long (`sys/asymmetric.rs`). What keeps holders apart never hangs on that: only a wake-up does.
+//!
+//! An unlock wakes one sleeper and takes the bits away by which it knew of it (the wake and the turn are [handed on](RawSignal::hand_on)); that one
+//! puts them back before it looks, because others may sleep on. So between the two no unlock makes another wake, and no
+//! sleeper is forgotten: whoever was woken takes the lock, and unlocks it with the bits set, or sleeps again, with the bits set, or goes away, and
+//! wakes another. (The idea: the third state of Drepper's mutex, "Futexes Are Tricky".)
+//!
+//! Fairness: none; a running locker may overtake a woken one.
 //!
 //! # Points of death
 //!
-//! | a member dies | the word says | who mends it |
+//! | a member dies | the words say | who mends it |
 //! |---|---|---|
 //! | holding the lock | its id | the next locker or any waiter, within its nap: takes it over (see [`Heir`]) |
-//! | after the unlocking swap, before the wake | free | a sleeper looks again after its nap |
+//! | after the unlocking store, before the wake | free, and somebody may sleep | a sleeper looks again after its nap |
+//! | after it took the bits away, before the wake | free or another's | the same |
 //! | woken, before it took the lock | free or another's | the other sleepers look again after their naps |
-//! | after it set WAITERS, before it slept | WAITERS too many | the next unlock makes one wake in vain |
+//! | after it registered, before it slept | the bits are too many | the next unlock bumps the count, or makes one wake, in vain |
 
-use super::member::{Call, MemberId, Membership, Nap, owner_is_alive};
+mod naps;
+
+pub(crate) use self::naps::Naps;
+
+use super::looking_twice::looking_twice;
+use super::member::{Call, MemberId, Membership, owner_is_alive};
+use super::signal::{Ended, RawSignal};
 use crate::error::{Error, Result};
-use crate::sys::atomic::{AtomicU32, Ordering};
+use crate::sys::asymmetric::light_fence;
+use crate::sys::atomic::{AtomicU32, Ordering, fence, fence_after_rmw};
 use crate::sys::deadline::Deadline;
-use crate::sys::futex::{self, Wake};
+#[cfg(not(commonhold_loom))]
 use std::time::Duration;
 
-/// The lock word.
+/// All zero is free and sound, and nobody waits.
 ///
-/// | POISONED (31) | WAITERS (30) | owner (0..30) | meaning |
+/// `word`:
+///
+/// | POISONED (31) | 30 | owner (0..30) | meaning |
 /// |---|---|---|---|
 /// | 0 | 0 | 0 | free |
-/// | 0 | 1 | 0 | free, and somebody may sleep: left by nobody, taken like free |
-/// | 0 | 0 | id | held, nobody sleeps |
-/// | 0 | 1 | id | held, somebody may sleep: the unlocker wakes one |
+/// | 0 | 0 | id | held |
 /// | 1 | 0 | 0 | free, the state behind it in doubt: only an heir that takes it in doubt may hold it |
-/// | 1 | 1 | 0 | the same, and somebody may sleep |
 /// | 1 | 0 | id | held by one who mends the state; sound again when that one unlocks |
-/// | 1 | 1 | id | the same, and somebody may sleep |
+/// | any | 1 | any | left by nobody; taken as without the bit |
 ///
 /// An owner that no member ever bore (scribbled) is dead.
-#[repr(transparent)]
+#[repr(C)]
 #[derive(Debug)]
 pub(crate) struct RawMutex {
     pub(crate) word: AtomicU32,
+    /// That the lock was left.
+    pub(crate) freed: RawSignal,
 }
 
-const WAITERS: u32 = 1 << 30;
 const POISONED: u32 = 1 << 31;
 
 /// What a locker does with a lock whose owner died.
@@ -65,14 +81,14 @@ pub(crate) enum Took {
 impl RawMutex {
     pub(crate) const FREE: u32 = 0;
 
-    #[cfg(commonhold_loom)]
     pub(crate) fn new() -> RawMutex {
         RawMutex {
             word: AtomicU32::new(Self::FREE),
+            freed: RawSignal::new(),
         }
     }
 
-    /// Locks if the lock is free, sound, and nobody waits.
+    /// Locks if the lock is free and sound.
     #[inline]
     pub(crate) fn lock_at_once(&self, me: MemberId) -> bool {
         // Acquire: as in `lock`.
@@ -113,12 +129,12 @@ impl RawMutex {
             Ordering::Relaxed,
         ) {
             Ok(_) => Ok(Took::InOrder),
-            Err(word) => self.try_lock_contended(members, me, heir, word, 0),
+            Err(word) => self.try_lock_contended(members, me, heir, word),
         }
     }
 
     /// As [`try_lock`](Self::try_lock), for one that a wake has chosen (it slept by another's thread): others may still sleep, and the
-    /// word goes on saying so.
+    /// words go on saying so.
     #[cfg(any(feature = "async", commonhold_loom))]
     pub(crate) fn try_lock_woken<M: Membership>(
         &self,
@@ -126,27 +142,14 @@ impl RawMutex {
         me: MemberId,
         heir: Heir,
     ) -> Result<Took> {
+        self.freed.register_woken(members);
         let word = self.word.load(Ordering::Relaxed);
-        let took = self.try_lock_contended(members, me, heir, word, WAITERS);
+        let took = self.try_lock_contended(members, me, heir, word);
         if matches!(took, Err(Error::Poisoned)) {
-            // As in `lock_unless`.
-            futex::wake(&self.word, u32::MAX);
+            // As in `lock_between_naps`.
+            self.freed.notify(u32::MAX);
         }
         took
-    }
-
-    /// Says in the word, which was `word` a moment ago, that somebody is about to sleep on it; the word as it is then. `None`: it has
-    /// changed: look again. It may be free: then whoever takes it wakes the sleeper when it leaves it.
-    #[cfg(any(feature = "async", commonhold_loom))]
-    pub(crate) fn say_asleep(&self, word: u32) -> Option<u32> {
-        let asleep = word | WAITERS;
-        // Relaxed: as in `lock_unless`.
-        (word == asleep
-            || self
-                .word
-                .compare_exchange(word, asleep, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok())
-        .then_some(asleep)
     }
 
     /// Locks inside another machine's call, for a few stores or a copy. A `try_` form, whose deadline is [`Deadline::PASSED`], waits
@@ -188,15 +191,14 @@ impl RawMutex {
         me: MemberId,
         heir: Heir,
         mut word: u32,
-        waited: u32,
     ) -> Result<Took> {
         for _ in 0..LOST_AT_ONCE {
             let step = if is_free(word) {
-                self.take_free(word, me, waited, heir)
+                self.take_free(word, me, heir)
             } else if owner_is_alive(word, members) {
                 return Err(Error::WouldBlock);
             } else {
-                self.take_from_the_dead(word, me, waited, heir)
+                self.take_from_the_dead(word, me, heir)
             };
             match step {
                 Ok(took) => return took,
@@ -206,13 +208,14 @@ impl RawMutex {
         Err(Error::WouldBlock)
     }
 
-    /// Unlocks a sound lock, or one whose state the holder has mended.
+    /// Unlocks a sound lock, or one whose state the holder has mended. No fence: who leans on one behind it makes it.
     #[inline]
     pub(crate) fn unlock(&self) {
         // Release: pairs with the Acquire of whoever locks next.
-        if self.word.swap(Self::FREE, Ordering::Release) & WAITERS != 0 {
-            self.wake_one();
-        }
+        self.word.store(Self::FREE, Ordering::Release);
+        // Light: one who waits and whom we do not see looks twice.
+        light_fence();
+        self.freed.hand_on();
     }
 
     /// As [`unlock`](Self::unlock), and wakes all who sleep: for those that hold it so briefly that each can let the next in.
@@ -230,9 +233,10 @@ impl RawMutex {
 
     fn leave_to_all(&self, left: u32) {
         // Release: as in `unlock`.
-        if self.word.swap(left, Ordering::Release) & WAITERS != 0 {
-            futex::wake(&self.word, u32::MAX);
-        }
+        self.word.store(left, Ordering::Release);
+        // Pairs with the one in `register`: none of them need look twice.
+        fence(Ordering::SeqCst);
+        self.freed.notify(u32::MAX);
     }
 
     /// Whether the next to lock would take it from the dead. Asks the kernel.
@@ -243,11 +247,6 @@ impl RawMutex {
 
     pub(crate) fn is_poisoned(&self) -> bool {
         self.word.load(Ordering::Relaxed) & POISONED != 0
-    }
-
-    #[cold]
-    fn wake_one(&self) {
-        futex::wake(&self.word, 1);
     }
 
     /// As [`lock`](Self::lock), after [`lock_at_once`](Self::lock_at_once) failed.
@@ -261,7 +260,7 @@ impl RawMutex {
             .map(|took| took.expect("there is nothing else"))
     }
 
-    /// Locks, waiting until the call's deadline. Whenever it finds the lock free before it has slept, it tries `instead` first: if
+    /// Locks, waiting until the call's deadline. Whenever it finds the lock free while it spins, it tries `instead` first: if
     /// that succeeds, it is `None`, and not locked.
     pub(crate) fn lock_unless<M: Membership>(
         &self,
@@ -270,179 +269,162 @@ impl RawMutex {
         mut instead: impl FnMut() -> Result<bool>,
     ) -> Result<Option<Took>> {
         let mut spin = call.spin.begin();
-        let mut naps = Naps::new();
-        // WAITERS once we have slept: we can't know whether others still do, so the word must go on saying it.
-        let mut waited = 0;
-        // Before the word: a death after this ends the nap.
-        let mut deaths = call.members.deaths();
         let mut word = self.word.load(Ordering::Relaxed);
-        // The owner that was alive when we last asked. Each owner is asked after before we sleep on its word, and again
-        // when a nap ran out or a death was found.
-        let mut asked = 0;
-        // Whether a nap was in vain, so that it pays to ask more closely.
-        let mut closely = false;
         let mut lost = 0;
         loop {
             if is_free(word) {
-                if waited == 0 && instead()? {
+                if instead()? {
                     spin.paid();
                     return Ok(None);
                 }
-                match self.take_free(word, call.me, waited, heir) {
+                match self.take_free(word, call.me, heir) {
                     Ok(took) => {
-                        if took.is_err() && waited != 0 {
-                            // A wake may have chosen us, and whoever left the doubt may have known of no sleepers: then
-                            // nobody else would wake the others.
-                            futex::wake(&self.word, u32::MAX);
-                        }
-                        if waited == 0 {
-                            spin.paid();
-                        }
+                        spin.paid();
                         return took.map(Some);
                     }
-                    Err(now) => {
-                        word = now;
-                        self.lose(&mut lost, waited, call.deadline)?;
-                        continue;
-                    }
+                    Err(now) => word = now,
                 }
-            }
-            // With sleepers before us the lock is busy for long: spinning would only delay.
-            if waited == 0 && word & WAITERS == 0 && spin.back_off() {
-                word = self.word.load(Ordering::Relaxed);
+                lose(&mut lost, call.deadline)?;
                 continue;
             }
-            if asked != word & MemberId::MASK {
+            // With sleepers before us the lock is busy for long: spinning would only delay.
+            if self.freed.is_awaited() || !spin.back_off() {
+                break;
+            }
+            word = self.word.load(Ordering::Relaxed);
+        }
+        spin.was_in_vain();
+        self.lock_asleep(call, heir).map(Some)
+    }
+
+    /// The rest of [`lock_unless`](Self::lock_unless), for one who has spun for long enough, or had better not.
+    fn lock_asleep<M: Membership>(&self, call: &Call<'_, M>, heir: Heir) -> Result<Took> {
+        let is_left = || is_free(self.word.load(Ordering::Relaxed));
+        looking_twice(call, &is_left, |call| self.lock_between_naps(call, heir))
+    }
+
+    fn lock_between_naps<M: Membership>(&self, call: &Call<'_, M>, heir: Heir) -> Result<Took> {
+        let mut naps = Naps::new();
+        if !self.freed.is_awaited() {
+            naps.keep_watch();
+        }
+        let mut slept = false;
+        // The owner that was alive when we last asked. Each owner is asked after before we sleep, and again when a nap ran out or a
+        // death was found.
+        let mut asked = 0;
+        // Whether a nap was in vain, so that it pays to ask more closely.
+        let mut closely = false;
+        let mut deaths = call.members.deaths();
+        let mut lost = 0;
+        loop {
+            // Before the word is looked at, and its owner asked after: a death after this ends the nap, as an unlock does.
+            let ticket = match slept {
+                false => self.freed.register(call.members),
+                true => self.freed.register_woken(call.members),
+            };
+            // Also if an unlock ended the nap: who died may have the lock again by now.
+            if ticket.deaths != deaths {
+                deaths = ticket.deaths;
+                closely = true;
+                asked = 0;
+            }
+            let word = self.word.load(Ordering::Relaxed);
+            let step = if is_free(word) {
+                Some(self.take_free(word, call.me, heir))
+            } else if asked == word & MemberId::MASK {
+                None
+            } else {
                 let lives = |owner| match closely {
                     true => call.members.is_alive(owner),
                     false => call.members.seems_alive(owner),
                 };
-                if !MemberId::from_bits(word).is_some_and(lives) {
-                    match self.take_from_the_dead(word, call.me, waited, heir) {
-                        Ok(took) => return took.map(Some),
-                        Err(now) => {
-                            word = now;
-                            self.lose(&mut lost, waited, call.deadline)?;
-                            continue;
-                        }
+                let lives = MemberId::from_bits(word).is_some_and(lives);
+                (!lives).then(|| self.take_from_the_dead(word, call.me, heir))
+            };
+            match step {
+                None => asked = word & MemberId::MASK,
+                Some(Ok(took)) => {
+                    if took.is_err() && slept {
+                        // A wake may have chosen us, and whoever left the doubt may have known of no sleepers: then nobody else would
+                        // wake the others.
+                        self.freed.notify(u32::MAX);
                     }
+                    return took;
                 }
-                asked = word & MemberId::MASK;
-            }
-            // Before the deadline is looked at: if an unlocker's wake chose us, the next unlock must wake another.
-            if word & WAITERS == 0 {
-                // Relaxed: the bit only asks for a wake; what the lock guards is ordered by taking and leaving it.
-                if let Err(now) = self.word.compare_exchange(
-                    word,
-                    word | WAITERS,
-                    Ordering::Relaxed,
-                    Ordering::Relaxed,
-                ) {
-                    word = now;
-                    self.lose(&mut lost, waited, call.deadline)?;
+                Some(Err(_)) => {
+                    lose(&mut lost, call.deadline).inspect_err(|_| self.give_up(slept))?;
                     continue;
-                }
-                word |= WAITERS;
-                if waited == 0 {
-                    naps.keep_watch();
                 }
             }
             if call.deadline.has_passed() {
+                self.give_up(slept);
                 return Err(Error::Timeout);
             }
-            if waited == 0 {
-                spin.was_in_vain();
+            let ended = self.freed.wait(&ticket, call, naps.next());
+            slept = true;
+            match ended {
+                // The region is lost, and with it whoever was to unlock; or we are a forked child.
+                Ended::Lost => return Err(Error::Corrupt),
+                Ended::Notified => closely = false,
+                Ended::Bound | Ended::TimedOut | Ended::Death => {
+                    closely = true;
+                    asked = 0;
+                }
             }
-            let wake = call
-                .members
-                .park(&self.word, word, deaths, naps.next(), call.deadline);
-            waited = WAITERS;
-            if !call.members.is_still(call.me) {
-                // The region is lost, and with it whoever was to unlock.
-                return Err(Error::Corrupt);
-            }
-            let now = call.members.deaths();
-            closely = wake == Wake::TimedOut || now != deaths;
-            if closely {
-                asked = 0;
-            }
-            deaths = now;
-            word = self.word.load(Ordering::Relaxed);
         }
     }
 
-    /// Counts an exchange that failed because the word had changed; now and then looks whether the deadline has passed.
+    /// The caller goes away without the lock. If it slept, a wake may have chosen it: that is another's.
     #[cold]
-    fn lose(&self, lost: &mut u32, waited: u32, deadline: Deadline) -> Result<()> {
-        *lost += 1;
-        if *lost < LOST_AT_ONCE {
-            return Ok(());
+    fn give_up(&self, slept: bool) {
+        if slept {
+            self.freed.hand_on();
         }
-        *lost = 0;
-        if !deadline.has_passed() {
-            return Ok(());
-        }
-        if waited != 0 {
-            // A wake may have chosen us, and we have not said in the word that others sleep: pass it on.
-            futex::wake(&self.word, 1);
-        }
-        Err(Error::Timeout)
     }
 
     /// Takes a lock that `word` says nobody holds. The outer `Err` is the word as it is now: look again.
-    fn take_free(
-        &self,
-        word: u32,
-        me: MemberId,
-        waited: u32,
-        heir: Heir,
-    ) -> Result<Result<Took>, u32> {
-        let poisoned = word & POISONED;
-        let keep = match heir {
-            Heir::Refuses if poisoned != 0 => return Ok(Err(Error::Poisoned)),
-            Heir::Refuses | Heir::Inherits => word & WAITERS,
-            Heir::Recovers => word & (WAITERS | POISONED),
-        };
-        let took = if poisoned == 0 {
-            Took::InOrder
-        } else {
-            Took::FromTheDead
+    fn take_free(&self, word: u32, me: MemberId, heir: Heir) -> Result<Result<Took>, u32> {
+        let (next, took) = match (heir, word & POISONED) {
+            (_, 0) => (me.bits(), Took::InOrder),
+            (Heir::Refuses, _) => return Ok(Err(Error::Poisoned)),
+            (Heir::Recovers, _) => (POISONED | me.bits(), Took::FromTheDead),
+            (Heir::Inherits, _) => (me.bits(), Took::FromTheDead),
         };
         // Acquire: as in `lock`.
         self.word
-            .compare_exchange(
-                word,
-                keep | waited | me.bits(),
-                Ordering::Acquire,
-                Ordering::Relaxed,
-            )
+            .compare_exchange(word, next, Ordering::Acquire, Ordering::Relaxed)
             .map(|_| Ok(took))
     }
 
     /// Takes over, or marks, a lock whose owner is dead. The outer `Err` is the word as it is now: look again.
     #[cold]
-    fn take_from_the_dead(
-        &self,
-        word: u32,
-        me: MemberId,
-        waited: u32,
-        heir: Heir,
-    ) -> Result<Result<Took>, u32> {
-        let waiters = word & WAITERS | waited;
+    fn take_from_the_dead(&self, word: u32, me: MemberId, heir: Heir) -> Result<Result<Took>, u32> {
         let (next, result) = match heir {
             Heir::Refuses => (POISONED, Err(Error::Poisoned)),
-            Heir::Recovers => (POISONED | waiters | me.bits(), Ok(Took::FromTheDead)),
-            Heir::Inherits => (waiters | me.bits(), Ok(Took::FromTheDead)),
+            Heir::Recovers => (POISONED | me.bits(), Ok(Took::FromTheDead)),
+            Heir::Inherits => (me.bits(), Ok(Took::FromTheDead)),
         };
         // Acquire: the dead made no Release; that its last writes are seen follows from the kernel's having told us of
         // its death, which it does after its last instruction. AcqRel, so that those who see POISONED see them too.
         self.word
             .compare_exchange(word, next, Ordering::AcqRel, Ordering::Relaxed)?;
-        if heir == Heir::Refuses && waiters != 0 {
-            futex::wake(&self.word, u32::MAX);
+        if heir == Heir::Refuses {
+            // Pairs with the one in `register`.
+            fence_after_rmw();
+            self.freed.notify(u32::MAX);
         }
         Ok(result)
     }
+}
+
+/// Counts an exchange that failed because the word had changed; now and then looks whether the deadline has passed.
+#[cold]
+fn lose(lost: &mut u32, deadline: Deadline) -> Result<()> {
+    *lost += 1;
+    if *lost % LOST_AT_ONCE == 0 && deadline.has_passed() {
+        return Err(Error::Timeout);
+    }
+    Ok(())
 }
 
 /// How long a `try_` form waits for a lock inside a machine. It is held for the time of a copy, unless its holder is stopped or
@@ -474,73 +456,12 @@ pub(crate) fn is_free(word: u32) -> bool {
     word & MemberId::MASK == 0
 }
 
-/// How long to sleep, one sleep after another: short ones at first, after each of which the owner is asked after, then
-/// long ones that end when the sweep finds a death.
-pub(crate) struct Naps {
-    taken: u32,
-    /// How many of those who keep watch come before all others.
-    watch: u32,
-}
-
-impl Naps {
-    const SHORT_ONES: u32 = 8;
-    const FIRST: Duration = Duration::from_millis(1);
-    const LONGEST: Duration = Duration::from_millis(20);
-    /// One who keeps watch takes so many of these first.
-    const WATCH: u32 = 20;
-    const WATCHING: Duration = Duration::from_micros(800);
-
-    pub(crate) fn new() -> Naps {
-        Naps { taken: 0, watch: 0 }
-    }
-
-    /// Nobody is known to sleep who would ask after the owner: so this one does, again and again, for a while. If all did, a crowd would keep
-    /// the processors busy with it.
-    pub(crate) fn keep_watch(&mut self) {
-        self.watch = Self::WATCH;
-    }
-
-    pub(crate) fn next(&mut self) -> Nap {
-        if self.watch > 0 {
-            self.watch -= 1;
-            return Nap::AtMost(Self::WATCHING);
-        }
-        if self.taken == Self::SHORT_ONES {
-            return Nap::UntilDeath;
-        }
-        let nap = (Self::FIRST * (1 << self.taken)).min(Self::LONGEST);
-        self.taken += 1;
-        Nap::AtMost(nap)
-    }
-}
-
 #[cfg(all(test, not(commonhold_loom)))]
 mod tests {
     use super::*;
+    use crate::raw::Nap;
+    use crate::sys::futex::Wake;
     use crate::sys::spin::Adaptive;
-
-    #[test]
-    fn naps_double_to_their_limit_and_then_rely_on_the_sweep() {
-        let mut naps = Naps::new();
-        let ms = |n| Nap::AtMost(Duration::from_millis(n));
-        let got: Vec<Nap> = (0..10).map(|_| naps.next()).collect();
-        let want = [1, 2, 4, 8, 16, 20, 20, 20].map(ms);
-        assert_eq!(got[..8], want);
-        assert_eq!(got[8..], [Nap::UntilDeath; 2]);
-    }
-
-    #[test]
-    fn who_keeps_watch_takes_many_shorter_naps_before_all_others() {
-        let mut naps = Naps::new();
-        naps.keep_watch();
-        let mut others = Naps::new();
-        for _ in 0..20 {
-            assert_eq!(naps.next(), Nap::AtMost(Duration::from_micros(800)));
-        }
-        for _ in 0..10 {
-            assert_eq!(naps.next(), others.next());
-        }
-    }
 
     /// A hostile peer: whenever somebody asks after the owner, the word names another before the answer is there.
     struct Restless<'a> {
@@ -569,9 +490,9 @@ mod tests {
     #[test]
     fn a_word_that_never_stands_still_does_not_outlast_a_deadline() {
         let id = MemberId::new(3, 1).unwrap();
-        let mutex = RawMutex {
-            word: AtomicU32::new(id.bits()),
-        };
+        // SAFETY: all zero is a free lock.
+        let mutex: RawMutex = unsafe { std::mem::zeroed() };
+        mutex.word.store(id.bits(), Ordering::Relaxed);
         for says in [false, true] {
             let members = Restless {
                 mutex: &mutex,

@@ -14,7 +14,7 @@ use super::mutex::{Heir, RawMutex, UnlockOnDrop};
 use super::signal::RawSignal;
 use super::wait::wait_closely_for;
 use crate::error::{Error, Result};
-use crate::sys::atomic::{AtomicU32, LoadOwn, Ordering, fence_after_rmw};
+use crate::sys::atomic::{AtomicU32, LoadOwn, Ordering, fence};
 
 /// The words of a once; all zero is one that nobody has begun.
 ///
@@ -110,8 +110,8 @@ impl RawOnce {
         // Release: pairs with the Acquire of `is_completed`; this store is the completion.
         self.state.store(DONE, Ordering::Release);
         drop(unlock);
-        // The unlock was a read-modify-write. Pairs with the fence in `register`.
-        fence_after_rmw();
+        // Pairs with the fence in `register`.
+        fence(Ordering::SeqCst);
         self.completed.notify(u32::MAX);
         Ok(())
     }

@@ -26,7 +26,7 @@ use super::mutex::{Heir, RawMutex, Took};
 use super::signal::RawSignal;
 use super::wait::wait_for;
 use crate::error::{Error, Result};
-use crate::sys::atomic::{AtomicU32, AtomicU64, LoadOwn, Ordering, fence, fence_after_rmw};
+use crate::sys::atomic::{AtomicU32, AtomicU64, LoadOwn, Ordering, fence};
 use crate::sys::spin::Adaptive;
 
 /// One end: its lock, its position, and its copy of the other end's.
@@ -225,8 +225,8 @@ impl RawQueue {
         end.position
             .store(tail.wrapping_add(count), Ordering::Release);
         drop(held);
-        // The unlock was a read-modify-write. Pairs with the fence in `register`.
-        fence_after_rmw();
+        // Pairs with the fence in `register`.
+        fence(Ordering::SeqCst);
         self.idle.not_empty.notify(clamp(count));
         Ok(count)
     }
@@ -271,8 +271,8 @@ impl RawQueue {
         // The copy of `tail`: if that has gone on, then to more that is not received.
         let drained = next == end.other.load_own();
         drop(held);
-        // The unlock was a read-modify-write. Pairs with the fence in `register`.
-        fence_after_rmw();
+        // Pairs with the fence in `register`.
+        fence(Ordering::SeqCst);
         self.idle.not_full.notify(clamp(count));
         if drained {
             self.idle.drained.notify(u32::MAX);

@@ -33,6 +33,7 @@ pub(crate) struct RawReentrant {
     pub(crate) lock: RawMutex,
     /// Bits 0..31: how many guards there are. Bit 31: one was dropped by a panic.
     pub(crate) depth: AtomicU32,
+    pub(crate) reserved: u32,
     /// A [`Holder`], or 0.
     pub(crate) holder: AtomicU64,
 }
@@ -66,6 +67,7 @@ impl RawReentrant {
         RawReentrant {
             lock: RawMutex::new(),
             depth: AtomicU32::new(0),
+            reserved: 0,
             holder: AtomicU64::new(0),
         }
     }

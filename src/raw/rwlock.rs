@@ -66,7 +66,6 @@ pub(crate) struct RawRwLock {
     pub(crate) doubt: AtomicU32,
     /// Here the holder of the gate waits for readers to leave.
     pub(crate) left: RawSignal,
-    pub(crate) reserved: u32,
     /// A bit for each member slot: whether a member there ever counted itself. Never cleared, and set before a line first bears a
     /// name, so a line whose bit a writer does not see counts nobody.
     pub(crate) seen: [AtomicU64; (MemberId::SLOTS / 64) as usize],
@@ -94,7 +93,6 @@ impl RawRwLock {
             gate: RawMutex::new(),
             doubt: AtomicU32::new(SOUND),
             left: RawSignal::new(),
-            reserved: 0,
             seen: std::array::from_fn(|_| AtomicU64::new(0)),
         }
     }

@@ -27,7 +27,7 @@ use super::signal::RawSignal;
 use super::tally::{Counted, Tally};
 use super::wait::{Look, between_asks, wait_for_items};
 use crate::error::{Error, Result};
-use crate::sys::atomic::{AtomicU64, LoadOwn, Ordering, fence_after_rmw};
+use crate::sys::atomic::{AtomicU64, LoadOwn, Ordering, fence};
 use crate::sys::deadline::LastDone;
 
 /// All zero is a semaphore without permits.
@@ -39,6 +39,7 @@ pub(crate) struct RawSemaphore {
     pub(crate) lock: RawMutex,
     /// Permits were given back, or added.
     pub(crate) released: RawSignal,
+    pub(crate) reserved: u32,
     /// The permits that exist: at most [`MOST`](Self::MOST). Stored only by holders of `lock`.
     pub(crate) total: AtomicU64,
     /// `total` less the sum of the tallies, as far as deaths are known. Stored only by holders of `lock`.
@@ -62,6 +63,7 @@ impl RawSemaphore {
         RawSemaphore {
             lock: RawMutex::new(),
             released: RawSignal::new(),
+            reserved: 0,
             total: AtomicU64::new(permits),
             available: AtomicU64::new(permits),
         }
@@ -146,8 +148,8 @@ impl RawSemaphore {
     /// The lock was left just now, and so many permits became available.
     #[inline]
     fn tell(&self, freed: u64) {
-        // The unlock was a read-modify-write. Pairs with the fence in `register`.
-        fence_after_rmw();
+        // Pairs with the fence in `register`.
+        fence(Ordering::SeqCst);
         self.released
             .notify(u32::try_from(freed).unwrap_or(u32::MAX));
     }
@@ -391,9 +393,8 @@ mod tests {
         fn of(total: u64, available: u64, tallies: [u64; 2]) -> Pool {
             Pool {
                 raw: RawSemaphore {
-                    lock: RawMutex {
-                        word: AtomicU32::new(RawMutex::FREE),
-                    },
+                    lock: RawMutex::new(),
+                    reserved: 0,
                     // SAFETY: all zero is a signal that nobody waits for.
                     released: unsafe { std::mem::zeroed() },
                     total: AtomicU64::new(total),

@@ -66,7 +66,6 @@ pub(crate) enum Ended {
 }
 
 impl RawSignal {
-    #[cfg(commonhold_loom)]
     pub(crate) fn new() -> RawSignal {
         RawSignal {
             word: AtomicU32::new(0),
@@ -75,10 +74,19 @@ impl RawSignal {
 
     /// Announces a wait. The caller looks at its condition after this and before [`wait`](Self::wait).
     pub(crate) fn register<M: Membership>(&self, members: &M) -> Ticket {
+        self.announce(members, WAITERS)
+    }
+
+    /// As [`register`](Self::register), for one whom [`hand_on`](Self::hand_on) may have woken: others may sleep on, and the word says so again.
+    pub(crate) fn register_woken<M: Membership>(&self, members: &M) -> Ticket {
+        self.announce(members, WAITERS | SLEEPERS)
+    }
+
+    fn announce<M: Membership>(&self, members: &M, bits: u32) -> Ticket {
         // Before the condition is looked at: a death after this ends the wait.
         let deaths = members.deaths();
         // Acquire: with a notify's Release, so that a waiter who missed the bump sees what was changed before it.
-        let word = self.word.fetch_or(WAITERS, Ordering::AcqRel);
+        let word = self.word.fetch_or(bits, Ordering::AcqRel);
         // Pairs with the notifier's fence: either it sees WAITERS, or we see its change.
         fence(Ordering::SeqCst);
         Ticket {
@@ -169,30 +177,53 @@ impl RawSignal {
         }
     }
 
+    /// As `notify(1)`, of what one has at a time and then hands on in turn: the bits go with the wake, and the one that is woken puts
+    /// them back ([`register_woken`](Self::register_woken)). So until that one runs, nobody makes another wake.
+    #[inline]
+    pub(super) fn hand_on(&self) {
+        if self.is_awaited() {
+            self.wake_next();
+        }
+    }
+
     #[cold]
-    fn notify_waiters(&self, count: u32) {
+    fn wake_next(&self) {
+        if self.bump(0).is_some() {
+            futex::wake(&self.word, 1);
+        }
+    }
+
+    /// Tells those who are awake by the count. Of the bits those in `keep` stay if somebody may be asleep; then it is the word as it is
+    /// from there on.
+    fn bump(&self, keep: u32) -> Option<u32> {
         let mut word = self.word.load(Ordering::Relaxed);
-        let bumped = loop {
+        loop {
             if word & WAITERS == 0 {
-                return;
+                return None;
             }
             let asleep = word & SLEEPERS != 0;
-            // Those who are awake are told by the count; only if some may sleep on do the bits stay.
-            let keep = if asleep && count != u32::MAX {
-                WAITERS | SLEEPERS
-            } else {
-                0
-            };
-            let next = (word & COUNT).wrapping_add(STEP) | keep;
+            let next = (word & COUNT).wrapping_add(STEP) | if asleep { keep } else { 0 };
             // Release: pairs with the waiters' Acquire.
             match self
                 .word
                 .compare_exchange(word, next, Ordering::Release, Ordering::Relaxed)
             {
-                Ok(_) if !asleep => return,
-                Ok(_) => break next,
+                Ok(_) => return asleep.then_some(next),
                 Err(now) => word = now,
             }
+        }
+    }
+
+    #[cold]
+    fn notify_waiters(&self, count: u32) {
+        // Only if some may sleep on do the bits stay.
+        let keep = if count == u32::MAX {
+            0
+        } else {
+            WAITERS | SLEEPERS
+        };
+        let Some(bumped) = self.bump(keep) else {
+            return;
         };
         if futex::wake(&self.word, count) >= count || count == u32::MAX {
             return;

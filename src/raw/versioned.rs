@@ -17,7 +17,7 @@ use super::member::{Call, Membership};
 use super::mutex::{Heir, RawMutex, UnlockOnDrop};
 use super::signal::RawSignal;
 use crate::error::Result;
-use crate::sys::atomic::{AtomicU64, LoadOwn, Ordering, fence, fence_after_rmw};
+use crate::sys::atomic::{AtomicU64, LoadOwn, Ordering, fence};
 #[cfg(not(commonhold_loom))]
 use crate::{error::Error, sys::deadline::Deadline};
 
@@ -27,6 +27,7 @@ use crate::{error::Error, sys::deadline::Deadline};
 pub(crate) struct RawVersioned {
     pub(crate) writer: RawMutex,
     pub(crate) changed: RawSignal,
+    pub(crate) reserved: u32,
     /// Its lowest bit says which copy is current.
     pub(crate) version: AtomicU64,
 }
@@ -44,6 +45,7 @@ impl RawVersioned {
         RawVersioned {
             writer: RawMutex::new(),
             changed: RawSignal::new(),
+            reserved: 0,
             version: AtomicU64::new(0),
         }
     }
@@ -128,8 +130,8 @@ impl RawVersioned {
         self.version
             .store(version.wrapping_add(1), Ordering::Release);
         drop(unlock);
-        // The unlock was a read-modify-write. Pairs with the fence in `register`.
-        fence_after_rmw();
+        // Pairs with the fence in `register`.
+        fence(Ordering::SeqCst);
         self.changed.notify(u32::MAX);
         Ok(result)
     }

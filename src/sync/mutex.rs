@@ -46,7 +46,7 @@ unsafe impl InRegion for RawMutex {}
 /// 10 seconds (it may be stopped).
 ///
 /// # Bytes
-/// 4, aligned up to `T`, and those of `T`.
+/// 8, aligned up to `T`, and those of `T`.
 ///
 /// # Examples
 /// ```
@@ -90,7 +90,7 @@ unsafe impl<T: InPlace> Sync for Mutex<T> {}
 impl<T: InPlace> Mutex<T> {
     const SHAPE: Shape = Shape::new::<RawMutex>(Kind::Mutex, size_of::<T>(), align_of::<T>());
 
-    /// Makes a mutex that holds `value`, in 4 bytes, aligned up to `T`, and those of `T`.
+    /// Makes a mutex that holds `value`, in 8 bytes, aligned up to `T`, and those of `T`.
     pub fn create(segment: &Segment, name: &str, value: T) -> Result<Self> {
         let placed = Placed::create::<T>(segment, name, Self::SHAPE, 1, |at| {
             // SAFETY: one T's room, aligned, that nobody else knows of yet.

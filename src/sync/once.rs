@@ -46,7 +46,7 @@ unsafe impl InRegion for RawOnce {}
 /// 10 seconds (it may be stopped).
 ///
 /// # Bytes
-/// 12.
+/// 16.
 ///
 /// # Examples
 /// ```
@@ -87,7 +87,7 @@ impl OnceState {
 impl Once {
     const SHAPE: Shape = Shape::new::<RawOnce>(Kind::Once, 0, 1);
 
-    /// Makes a once that is not done, in 12 bytes.
+    /// Makes a once that is not done, in 16 bytes.
     pub fn create(segment: &Segment, name: &str) -> Result<Self> {
         let placed = Placed::create::<()>(segment, name, Self::SHAPE, 1, |_| {})?;
         Ok(Once { placed })

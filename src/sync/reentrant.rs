@@ -49,7 +49,7 @@ unsafe impl InRegion for RawReentrant {}
 /// 10 seconds (it may be stopped).
 ///
 /// # Bytes
-/// 16.
+/// 24.
 ///
 /// # Examples
 /// ```
@@ -114,7 +114,7 @@ pub struct ReentrantMutexGuard<'a> {
 impl ReentrantMutex {
     const SHAPE: Shape = Shape::new::<RawReentrant>(Kind::ReentrantMutex, 0, 1);
 
-    /// Makes a reentrant mutex, in 16 bytes.
+    /// Makes a reentrant mutex, in 24 bytes.
     pub fn create(segment: &Segment, name: &str) -> Result<Self> {
         let placed = Placed::create::<()>(segment, name, Self::SHAPE, 1, |_| {})?;
         Ok(ReentrantMutex { placed })

@@ -26,7 +26,7 @@ mod real {
     const LOCK_LOOKS: u32 = 16;
     /// As one part in this many of the longest spin, 0.1 µs, the first look away from a lock lasts: the owner unlocks and locks again some
     /// twenty times meanwhile, if it does nothing else.
-    const FIRST_LOCK_LOOK: u32 = 384;
+    const FIRST_LOCK_LOOK: u32 = 64;
     /// And when it looks closely: every 25 ns. How long a pause takes differs by a factor of ten between processors.
     const CLOSE_LOOKS: u32 = 1600;
     /// As one part in this many of the longest spin, 2 µs, lasts a look-out.

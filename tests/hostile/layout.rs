@@ -112,8 +112,9 @@ fn header() -> Vec<Place> {
         spare_the_living: true,
         ..place(DIRECTORY_LOCK, 4, Sort::Lock)
     }];
+    all.push(place(DIRECTORY_LOCK + 4, 4, Sort::Signal));
     // next_slot, deaths, swept_at, sweep_from
-    all.extend([4, 128, 132, 136].map(|at| place(SHARED + at, 4, Sort::Number)));
+    all.extend([8, 128, 132, 136].map(|at| place(SHARED + at, 4, Sort::Number)));
     // The roles.
     all.extend((0..8).map(|i| place(SHARED + 144 + i * 4, 4, Sort::Lock)));
     all
@@ -170,8 +171,8 @@ fn object(region: &Region, entry: u64) -> Object {
     let words: Vec<(u64, u64, Sort)> = match kind {
         1 => vec![
             (0, 4, Sort::Lock),
-            (4, 4, Sort::Signal),
-            (8, 8, Sort::Version),
+            (8, 4, Sort::Signal),
+            (16, 8, Sort::Version),
         ],
         2 | 4 => vec![(0, 4, Sort::Lock)],
         3 => vec![],
@@ -198,8 +199,8 @@ fn object(region: &Region, entry: u64) -> Object {
         .collect(),
         17 => [
             (0, 4, Sort::Lock),
-            (4, 4, Sort::Number),
-            (8, 8, queue_end),
+            (8, 4, Sort::Number),
+            (16, 8, queue_end),
             (128, 8, queue_end),
             (136, 8, queue_end),
             (256, 4, Sort::Signal),
@@ -211,8 +212,8 @@ fn object(region: &Region, entry: u64) -> Object {
         .collect(),
         7 => [
             (0, 4, Sort::Lock),
-            (4, 4, Sort::Number),
-            (8, 4, Sort::Signal),
+            (8, 4, Sort::Number),
+            (12, 4, Sort::Signal),
             (16, 8, Sort::Number),
             (24, 8, Sort::Number),
         ]
@@ -222,17 +223,17 @@ fn object(region: &Region, entry: u64) -> Object {
         .collect(),
         9 => [
             (0, 4, Sort::Lock),
-            (4, 4, Sort::Signal),
-            (8, 8, Sort::Number),
+            (8, 4, Sort::Signal),
             (16, 8, Sort::Number),
+            (24, 8, Sort::Number),
         ]
         .into_iter()
         .chain(tallies.flat_map(|at| [(at, 4, Sort::Number), (at + 4, 4, Sort::Owner)]))
         .collect(),
         10 => [
             (0, 4, Sort::Lock),
-            (4, 4, Sort::Signal),
-            (8, 4, Sort::Number),
+            (8, 4, Sort::Signal),
+            (12, 4, Sort::Number),
             (16, 4, Sort::Version),
             (20, 4, Sort::Version),
         ]
@@ -247,14 +248,14 @@ fn object(region: &Region, entry: u64) -> Object {
         .collect(),
         8 => vec![
             (0, 4, Sort::Lock),
-            (4, 4, Sort::Number),
-            (8, 8, Sort::Version),
+            (8, 4, Sort::Number),
+            (16, 8, Sort::Version),
         ],
         11 => vec![(0, 4, Sort::Number), (4, 4, Sort::Signal)],
         12 => vec![
             (0, 4, Sort::Lock),
-            (4, 4, Sort::Number),
-            (8, 4, Sort::Signal),
+            (8, 4, Sort::Number),
+            (12, 4, Sort::Signal),
         ],
         13 => vec![
             (0, 8, queue_end),
@@ -272,12 +273,12 @@ fn object(region: &Region, entry: u64) -> Object {
             (256, 8, lane),
             (384, 8, lane),
             (PIPE_LOCK, 4, Sort::Lock),
-            (516, 4, Sort::Owner),
             (520, 4, Sort::Owner),
-            (524, 4, Sort::Signal),
+            (524, 4, Sort::Owner),
             (528, 4, Sort::Signal),
             (532, 4, Sort::Signal),
             (536, 4, Sort::Signal),
+            (540, 4, Sort::Signal),
         ],
         18 => [
             (0, 4, Sort::Signal),
@@ -293,7 +294,7 @@ fn object(region: &Region, entry: u64) -> Object {
         18 => align,
         kind => {
             const CONTROLS: [u64; 18] = [
-                0, 16, 64, 0, 4, 4, 384, 192, 16, 24, 24, 8, 12, 384, 384, 384, 640, 384,
+                0, 24, 64, 0, 8, 4, 384, 192, 24, 32, 24, 8, 16, 384, 384, 384, 640, 384,
             ];
             CONTROLS[kind as usize]
         }
@@ -302,8 +303,13 @@ fn object(region: &Region, entry: u64) -> Object {
     let data = (offset + control..offset + size)
         .filter(|at| at % 4 == 0)
         .take(16);
+    // Behind each lock's word, its signal. (A reader's name is no lock's.)
+    let is_lock = |(at, _, sort): &&(u64, u64, Sort)| *sort == Sort::Lock && (kind != 7 || *at == 0);
+    let locks = words.iter().filter(is_lock);
+    let freed: Vec<_> = locks.map(|(at, ..)| (at + 4, 4, Sort::Signal)).collect();
     let mut places: Vec<Place> = words
         .iter()
+        .chain(&freed)
         .map(|(at, width, sort)| Place {
             // A condition variable's wait has to get its mutex back, a permit's drop the semaphore's lock, a lease's drop that of the
             // queue's receivers, and a subscriber the broadcast's, without a deadline. To take a pipe's end waits a second for it.

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::raw::mutex::{Heir, Took};
 use crate::raw::queue::clamp;
 use crate::raw::{Call, MemberId, Membership};
-use crate::sys::atomic::{LoadOwn, Ordering, fence, fence_after_rmw};
+use crate::sys::atomic::{LoadOwn, Ordering, fence};
 
 /// How many items that came back are received at once. Each costs a look through all that is kept, while others wait for the lock.
 const MOST_RETURNED: u64 = 64;
@@ -319,8 +319,8 @@ impl<C> Drop for Turn<'_, C> {
         if self.mended {
             return self.tell_everybody();
         }
-        // The unlock was a read-modify-write. Pairs with the fence in `register`.
-        fence_after_rmw();
+        // Pairs with the fence in `register`.
+        fence(Ordering::SeqCst);
         let idle = &self.of.raw.idle;
         if self.freed != 0 {
             idle.not_full.notify(clamp(self.freed));
@@ -342,7 +342,7 @@ impl<C> Turn<'_, C> {
     #[cold]
     fn tell_everybody(&self) {
         // As above.
-        fence_after_rmw();
+        fence(Ordering::SeqCst);
         let idle = &self.of.raw.idle;
         for signal in [&idle.not_full, &idle.drained, &idle.not_empty] {
             signal.notify(u32::MAX);

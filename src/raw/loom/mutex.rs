@@ -272,19 +272,13 @@ fn lock_by_a_driver(mutex: &RawMutex, index: usize) {
             return;
         }
         loop {
-            let word = mutex.word.load(Relaxed);
-            if is_free(word) {
+            let ticket = mutex.freed.register_woken(&Oracle);
+            if is_free(mutex.word.load(Relaxed)) {
                 break;
             }
-            if let Some(asleep) = mutex.say_asleep(word) {
-                let deaths = Oracle.deaths();
-                Oracle.park(
-                    &mutex.word,
-                    asleep,
-                    deaths,
-                    Nap::UntilDeath,
-                    Deadline::NEVER,
-                );
+            if let Some(asleep) = mutex.freed.say_asleep(&ticket) {
+                let (word, deaths) = (mutex.freed.word(), ticket.deaths);
+                Oracle.park(word, asleep, deaths, Nap::UntilDeath, Deadline::NEVER);
             }
         }
         was_chosen = true;

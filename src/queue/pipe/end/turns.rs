@@ -6,7 +6,6 @@ use crate::raw::mutex::{Heir, RawMutex};
 use crate::segment::Inner;
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::AtomicU32;
 
 /// What the threads of this process take turns with. The lock is one of ours, though it stands in private memory: its waits have a
 /// deadline.
@@ -21,9 +20,7 @@ unsafe impl<T: Send> Sync for Turns<T> {}
 impl<T> Turns<T> {
     pub(super) fn of(value: T) -> Turns<T> {
         Turns {
-            lock: RawMutex {
-                word: AtomicU32::new(RawMutex::FREE),
-            },
+            lock: RawMutex::new(),
             of: UnsafeCell::new(value),
         }
     }
