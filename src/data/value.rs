@@ -6,6 +6,7 @@ use crate::error::{Error, Result};
 use crate::futures::{Serves, Until, Wanted};
 use crate::layout::fingerprint::Kind;
 use crate::plain::Plain;
+use crate::raw::looking_twice::looking_twice;
 use crate::raw::select::Source;
 use crate::raw::signal::{Ended, FIRST_NAP, RawSignal};
 use crate::raw::versioned::{RawVersioned, copy_of};
@@ -265,10 +266,16 @@ impl<T: Plain> Value<T> {
         let mut nap = FIRST_NAP;
         loop {
             let ticket = raw.changed.register(call.members);
+            let seen = raw.version();
             if let Some(value) = look()? {
                 return Ok(value);
             }
-            match raw.changed.wait(&ticket, &call, nap) {
+            // Writers make no fence.
+            let is_written = || raw.version() != seen;
+            let ended = looking_twice(&call, &is_written, |call| {
+                Ok(raw.changed.wait(&ticket, call, nap))
+            })?;
+            match ended {
                 Ended::Notified => {}
                 Ended::Death | Ended::Bound => nap = Nap::UntilDeath,
                 Ended::TimedOut => return look()?.ok_or_else(|| Error::Timeout),

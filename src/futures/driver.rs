@@ -94,7 +94,10 @@ impl Driver {
         doubtful: bool,
     ) -> Result<Option<(&'static Driver, Key)>> {
         let mut driver = Driver::at(&FIRST);
-        let mut entry = Entry::new(waker.clone(), serves);
+        let mut entry = Entry {
+            waker: waker.clone(),
+            serves,
+        };
         loop {
             let mut table = driver.lock();
             if !table.runs {
@@ -272,10 +275,14 @@ fn call(waker: Waker) {
 mod tests {
     use super::*;
     use crate::futures::table::BOUND;
+    use crate::raw::select::Source;
+    use crate::raw::signal::RawSignal;
+    use crate::raw::wait::Look;
     use crate::select::Receives;
     use crate::sys::asymmetric::ARRIVAL;
-    use crate::{Queue, RwLock, Segment};
+    use crate::{Queue, Segment};
     use std::sync::Arc;
+    use std::sync::atomic::AtomicBool;
 
     /// One that takes what it was chosen for passes its turn on; the driver may have gone to sleep just before, when nobody had a turn.
     #[test]
@@ -293,7 +300,10 @@ mod tests {
             next: AtomicPtr::new(ptr::null_mut()),
         };
         for _ in 0..3 {
-            let entry = Entry::new(Waker::noop().clone(), Serves::One);
+            let entry = Entry {
+                waker: Waker::noop().clone(),
+                serves: Serves::One,
+            };
             let added = driver.lock().add(&thing, entry, false);
             assert!(matches!(added, Added::At(..)));
         }
@@ -304,6 +314,8 @@ mod tests {
             table.look(now()).until
         };
         let rung = || driver.changes.load(Ordering::Relaxed);
+        // The look that follows a registration is over.
+        assert!(driver.lock().look(now() + ARRIVAL).chosen.is_empty());
 
         let until = go_to_sleep();
         assert_ne!(until.min(soon()), until, "nobody has a turn");
@@ -316,45 +328,81 @@ mod tests {
         assert_eq!(rung(), 1);
     }
 
-    /// That a lock's readers have left, which one of them may tell nobody who lay down just then.
+    /// What comes to be there without a notify, for a notifier that has not seen the registration.
+    struct Missed {
+        segment: Segment,
+        signal: RawSignal,
+        is_there: AtomicBool,
+    }
+
+    impl Source<Inner> for Missed {
+        fn members(&self) -> &Inner {
+            self.segment.inner()
+        }
+
+        fn signal(&self) -> &RawSignal {
+            &self.signal
+        }
+
+        fn is_ready(&self, _: Look) -> bool {
+            self.is_there.load(Ordering::Relaxed)
+        }
+    }
+
     #[test]
-    fn who_may_not_have_been_seen_looks_a_second_time_and_then_no_more() {
-        let seg = Segment::anonymous(1 << 16).unwrap();
-        let lock = RwLock::create(&seg, "lock", 0u64).unwrap();
-        let source = lock.readers_left().source;
-        let ticket = source.signal().register(source.members());
-        let thing = Thing::Signal(source, ticket);
+    fn what_is_there_without_a_notify_is_found_a_while_after_each_registration() {
+        let missed = Arc::new(Missed {
+            segment: Segment::anonymous(1 << 16).unwrap(),
+            signal: RawSignal::new(),
+            is_there: AtomicBool::new(false),
+        });
+        let ticket = missed.signal.register(missed.members());
+        let thing = Thing::Signal(missed.clone(), ticket);
         let (mut table, woken) = (Table::default(), Arc::new(Woken(AtomicU32::new(0))));
-        let entry = || Entry::new(woken.clone().into(), Serves::All);
-        let before = now();
-        let Added::At(first, is_known) = table.add(&thing, entry(), false) else {
-            panic!("nothing has changed");
+        let add = |table: &mut Table| {
+            let entry = Entry {
+                waker: woken.clone().into(),
+                serves: Serves::All,
+            };
+            match table.add(&thing, entry, false) {
+                Added::At(_, is_known) => is_known,
+                _ => panic!("nothing has changed"),
+            }
         };
-        assert!(!is_known);
-        let looks = |table: &mut Table, at: Duration| {
+        // How many it wakes; and whether it looks again long before all are to.
+        let look = |table: &mut Table, at: Duration| {
             let look = table.look(at);
             let wakers = look.chosen.len() as u32;
             look.chosen.into_iter().for_each(Waker::wake);
             assert_eq!(woken.0.swap(0, Ordering::Relaxed), wakers);
-            // Somebody is to look again long before all are.
-            let soon = look.until.min(Deadline::after(BOUND / 2)) == look.until;
-            (wakers, soon)
+            (
+                wakers,
+                look.until.min(Deadline::after(BOUND / 2)) == look.until,
+            )
         };
-        assert_eq!(looks(&mut table, before), (0, true));
-        // Another lies down later, on a word that the driver sleeps on already.
-        let between = now();
-        let Added::At(second, is_known) = table.add(&thing, entry(), false) else {
-            panic!("nothing has changed");
+        let before = now();
+        assert!(!add(&mut table), "the driver does not know of it");
+        assert_eq!(look(&mut table, before), (0, true));
+        // Another lies down on the same registration: the look that is to come is enough.
+        assert!(add(&mut table));
+        assert_eq!(look(&mut table, now() + ARRIVAL), (0, false));
+        // By now each notifier sees it.
+        missed.is_there.store(true, Ordering::Relaxed);
+        assert_eq!(look(&mut table, now() + ARRIVAL), (0, false));
+        missed.is_there.store(false, Ordering::Relaxed);
+        // And anew behind each notify: two are woken, and one comes again.
+        missed.signal.notify(1);
+        assert_eq!(look(&mut table, now()).0, 2);
+        let ticket = missed.signal.register(missed.members());
+        let thing = Thing::Signal(missed.clone(), ticket);
+        let entry = Entry {
+            waker: woken.clone().into(),
+            serves: Serves::All,
         };
-        assert!(!is_known, "nobody would wake the driver in time");
-        let waits = |table: &mut Table| {
-            [first, second].map(|key| table.entry(&thing, key).is_some()) == [true; 2]
-        };
-        assert_eq!(looks(&mut table, between + ARRIVAL), (1, true));
-        assert!(waits(&mut table));
-        assert_eq!(looks(&mut table, now() + ARRIVAL), (1, false));
-        assert!(waits(&mut table));
-        assert_eq!(looks(&mut table, now() + ARRIVAL * 2), (0, false));
+        assert!(matches!(table.add(&thing, entry, false), Added::At(..)));
+        assert_eq!(look(&mut table, now()), (0, true));
+        missed.is_there.store(true, Ordering::Relaxed);
+        assert_eq!(look(&mut table, now() + ARRIVAL).0, 1);
     }
 
     struct Woken(AtomicU32);

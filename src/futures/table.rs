@@ -3,7 +3,7 @@
 use super::driver::PATIENCE;
 use crate::raw::mutex::{Naps, RawMutex, is_free};
 use crate::raw::signal::{RawSignal, Ticket};
-use crate::raw::{Membership, Nap};
+use crate::raw::{Membership, Nap, wait};
 use crate::segment::Inner;
 use crate::select::AnySource;
 use crate::sys::asymmetric::ARRIVAL;
@@ -75,11 +75,6 @@ impl Thing {
         }
     }
 
-    /// See [`Source::is_seen_late`](crate::raw::select::Source::is_seen_late).
-    fn is_seen_late(&self) -> bool {
-        matches!(self, Thing::Signal(source, _) if source.is_seen_late())
-    }
-
     fn is_at(&self, other: &Thing) -> bool {
         ptr::eq(self.word(), other.word())
     }
@@ -100,18 +95,6 @@ pub(super) struct Key(u64);
 pub(super) struct Entry {
     pub(super) waker: Waker,
     pub(super) serves: Serves,
-    /// Of what is seen late: when it looks a second time, though nobody notified.
-    again_at: Option<Duration>,
-}
-
-impl Entry {
-    pub(super) fn new(waker: Waker, serves: Serves) -> Entry {
-        Entry {
-            waker,
-            serves,
-            again_at: None,
-        }
-    }
 }
 
 pub(super) enum Added {
@@ -149,6 +132,8 @@ pub(super) struct Word {
     since: Duration,
     /// When all last looked.
     all_at: Duration,
+    /// A while after the registration: when to look whether it is there, though nobody notified. Who makes no fence may not have seen us.
+    again_at: Option<Duration>,
     /// Of a lock: when its owner is asked after next, and whom that is.
     ask_at: Option<Duration>,
     owner: u32,
@@ -180,7 +165,7 @@ impl Table {
         self.words.is_empty()
     }
 
-    pub(super) fn add(&mut self, thing: &Thing, mut entry: Entry, doubtful: bool) -> Added {
+    pub(super) fn add(&mut self, thing: &Thing, entry: Entry, doubtful: bool) -> Added {
         // A death, too: the driver may have found it just before it knew of us.
         if thing.has_moved() || thing.members().deaths() != thing.ticket().deaths {
             return Added::Changed(entry);
@@ -203,14 +188,10 @@ impl Table {
             word.chosen = 1;
             word.chosen_at = now;
         }
-        let is_late = thing.is_seen_late();
-        if is_late {
-            entry.again_at = Some(now + ARRIVAL);
-        }
         let key = Key(self.next_key);
         self.next_key += 1;
         word.waiting.insert(key, entry);
-        Added::At(key, word.is_slept_on() && !doubtful && !is_late)
+        Added::At(key, word.is_slept_on() && !doubtful)
     }
 
     /// Beside the words there are the driver's own, and a word of deaths for each segment.
@@ -299,6 +280,7 @@ impl Word {
             is_timed: false,
             since: now,
             all_at: now,
+            again_at: Some(now + ARRIVAL),
             ask_at: None,
             owner: 0,
             naps: Naps::new(),
@@ -330,22 +312,6 @@ impl Word {
         }
     }
 
-    /// Whoever is to look a second time does, and waits on as it is. (Who is woken leaves its waker anew when it looks.)
-    fn look_again(&mut self, look: &mut Look) {
-        for entry in self.waiting.values_mut() {
-            match entry.again_at {
-                Some(at) if look.now >= at => {
-                    entry.again_at = None;
-                    let nobody = Waker::noop().clone();
-                    look.chosen
-                        .push(std::mem::replace(&mut entry.waker, nobody));
-                }
-                Some(at) => look.not_beyond(at),
-                None => {}
-            }
-        }
-    }
-
     /// A change: all that it serves, and one of the others.
     fn choose(&mut self, look: &mut Look) {
         look.chosen.extend(self.choose_one(look.now));
@@ -374,13 +340,17 @@ impl Word {
         }
         let moved = self.thing.has_moved();
         let registers = (moved || all) && !self.waiting.is_empty();
+        let again = self.again_at.take_if(|at| look.now >= *at).is_some();
+        if registers {
+            self.again_at = Some(look.now + ARRIVAL);
+        }
         let turn = match &mut self.thing {
             Thing::Signal(source, ticket) => {
                 if registers {
                     // Before anybody is chosen, see above.
                     *ticket = source.signal().register(source.members());
                 }
-                moved || is_late
+                moved || is_late || again && source.is_ready(wait::Look::AtOnce)
             }
             Thing::Lock(lock, ticket) => {
                 if registers {
@@ -389,9 +359,7 @@ impl Word {
                 }
                 let word = lock.raw().word.load(Ordering::Relaxed);
                 let owner = word & crate::raw::MemberId::MASK;
-                // Also when it was left and taken again: whoever unlocks it next may not have seen our registration, and so the next look
-                // comes soon.
-                if owner != self.owner || registers {
+                if owner != self.owner {
                     self.owner = owner;
                     self.naps = Naps::new();
                     self.ask_at = None;
@@ -410,9 +378,6 @@ impl Word {
                 }
             }
         };
-        if self.thing.is_seen_late() {
-            self.look_again(look);
-        }
         if all {
             self.choose_all(look);
         } else if turn && !self.waiting.is_empty() {
@@ -441,6 +406,9 @@ impl Word {
         };
         self.slept_on = true;
         look.not_beyond(self.all_at + BOUND);
+        if let Some(at) = self.again_at {
+            look.not_beyond(at);
+        }
         if let Some(at) = self.ask_at.filter(|at| *at != Duration::MAX) {
             look.not_beyond(at);
         }

@@ -145,7 +145,15 @@ fn the_documented_layout_is_the_one_in_the_code() {
     check!(true, BlockHandle, pool, len, index, sequence);
     check!(true, RawBlocks, returned, reserved, last);
     check!(true, BlockWord, word);
-    check!(true, RawSemaphore, lock, released, reserved, total, available);
+    check!(
+        true,
+        RawSemaphore,
+        lock,
+        released,
+        reserved,
+        total,
+        available
+    );
     check!(true, RawBarrier, lock, moved, arrived, phase);
     check!(true, Arrivals, count, id, reserved);
     check!(true, RawPipe, to_right, to_left, ends);

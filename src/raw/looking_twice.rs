@@ -9,7 +9,7 @@ use crate::sys::futex::Wake;
 use std::cell::Cell;
 
 /// Calls `wait` with members who know that what is waited for changes behind a light fence.
-pub(super) fn looking_twice<M: Membership, W: Fn() -> bool, R>(
+pub(crate) fn looking_twice<M: Membership, W: Fn() -> bool, R>(
     call: &Call<'_, M>,
     worth_it: &W,
     wait: impl FnOnce(&Call<'_, LooksTwice<'_, M, &W>>) -> Result<R>,
@@ -28,7 +28,7 @@ pub(super) fn looking_twice<M: Membership, W: Fn() -> bool, R>(
 }
 
 /// Members who, before they sleep for long, look twice.
-pub(super) struct LooksTwice<'a, M, W> {
+pub(crate) struct LooksTwice<'a, M, W> {
     members: &'a M,
     worth_it: W,
     /// The signal's word, as it has been for long enough that the other side has seen it.

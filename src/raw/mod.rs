@@ -13,7 +13,7 @@ pub(crate) mod broadcast;
 pub(crate) mod condvar;
 pub(crate) mod event;
 pub(crate) mod leases;
-mod looking_twice;
+pub(crate) mod looking_twice;
 pub(crate) mod member;
 pub(crate) mod mutex;
 pub(crate) mod once;

@@ -14,7 +14,8 @@ use super::mutex::{Heir, RawMutex, UnlockOnDrop};
 use super::signal::RawSignal;
 use super::wait::wait_closely_for;
 use crate::error::{Error, Result};
-use crate::sys::atomic::{AtomicU32, LoadOwn, Ordering, fence};
+use crate::sys::asymmetric::light_fence;
+use crate::sys::atomic::{AtomicU32, LoadOwn, Ordering};
 
 /// The words of a once; all zero is one that nobody has begun.
 ///
@@ -110,8 +111,8 @@ impl RawOnce {
         // Release: pairs with the Acquire of `is_completed`; this store is the completion.
         self.state.store(DONE, Ordering::Release);
         drop(unlock);
-        // Pairs with the fence in `register`.
-        fence(Ordering::SeqCst);
+        // Light: who waits looks twice.
+        light_fence();
         self.completed.notify(u32::MAX);
         Ok(())
     }

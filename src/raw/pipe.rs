@@ -28,6 +28,7 @@ use super::mutex::{Heir, RawMutex, UnlockOnDrop};
 use super::signal::RawSignal;
 use super::wait::{Look, wait_for, wait_for_items};
 use crate::error::{Error, Result};
+use crate::sys::asymmetric::light_fence;
 use crate::sys::atomic::{AtomicU32, AtomicU64, LoadOwn, Ordering, fence_after_rmw};
 
 /// One of the two ends.
@@ -300,11 +301,10 @@ impl RawPipe {
     pub(crate) fn publish(&self, side: Side, at: &mut Cursor, count: u64) {
         let (lane, signals) = self.lane_from(side);
         at.own = at.own.wrapping_add(count);
-        // Release: pairs with the Acquire in `arrived`; this is the publication. A swap, for the fence behind it; AcqRel, not Release
-        // alone, lest a compiler make it a store.
-        lane.tail.words.swap(at.own, Ordering::AcqRel);
-        // Pairs with the fence in `register`.
-        fence_after_rmw();
+        // Release: pairs with the Acquire in `arrived`; this is the publication.
+        lane.tail.words.store(at.own, Ordering::Release);
+        // Light: who waits looks twice.
+        light_fence();
         signals.filled.notify(u32::MAX);
     }
 
@@ -354,10 +354,10 @@ impl RawPipe {
     pub(crate) fn give_back(&self, side: Side, at: &mut Cursor, count: u64) {
         let (lane, signals) = self.lane_from(side.other());
         at.own = at.own.wrapping_add(count);
-        // Release: pairs with the Acquire in `has_room`: we are done with the words. A swap, and AcqRel: as in `publish`.
-        lane.head.words.swap(at.own, Ordering::AcqRel);
-        // Pairs with the fence in `register`.
-        fence_after_rmw();
+        // Release: pairs with the Acquire in `has_room`: we are done with the words.
+        lane.head.words.store(at.own, Ordering::Release);
+        // As in `publish`.
+        light_fence();
         signals.drained.notify(u32::MAX);
     }
 

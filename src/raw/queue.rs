@@ -26,6 +26,7 @@ use super::mutex::{Heir, RawMutex, Took};
 use super::signal::RawSignal;
 use super::wait::wait_for;
 use crate::error::{Error, Result};
+use crate::sys::asymmetric::light_fence;
 use crate::sys::atomic::{AtomicU32, AtomicU64, LoadOwn, Ordering, fence};
 use crate::sys::spin::Adaptive;
 
@@ -225,8 +226,8 @@ impl RawQueue {
         end.position
             .store(tail.wrapping_add(count), Ordering::Release);
         drop(held);
-        // Pairs with the fence in `register`.
-        fence(Ordering::SeqCst);
+        // Light: who waits looks twice.
+        light_fence();
         self.idle.not_empty.notify(clamp(count));
         Ok(count)
     }
@@ -271,8 +272,8 @@ impl RawQueue {
         // The copy of `tail`: if that has gone on, then to more that is not received.
         let drained = next == end.other.load_own();
         drop(held);
-        // Pairs with the fence in `register`.
-        fence(Ordering::SeqCst);
+        // Light: who waits looks twice.
+        light_fence();
         self.idle.not_full.notify(clamp(count));
         if drained {
             self.idle.drained.notify(u32::MAX);

@@ -19,7 +19,7 @@ use super::member::{MemberId, Membership, Nap};
 use super::signal::{FIRST_NAP, RawSignal, Ticket};
 use super::wait::{ASK_EVERY, Look};
 use crate::error::{Error, Result};
-use crate::sys::asymmetric::{ARRIVAL, linger};
+use crate::sys::asymmetric::{ARRIVAL, TAKES_TIME, linger};
 use crate::sys::atomic::AtomicU32;
 use crate::sys::deadline::{Deadline, LastDone};
 use crate::sys::futex::Wake;
@@ -37,11 +37,6 @@ pub(crate) trait Source<M: Membership> {
 
     /// Whether the call that takes it would not be told to wait. It takes nothing, and asks after owners only when `look` says so.
     fn is_ready(&self, look: Look) -> bool;
-
-    /// Whether what a notifier does before it sees a registration may be seen only after [`ARRIVAL`]: it makes no fence.
-    fn is_seen_late(&self) -> bool {
-        false
-    }
 
     /// Is called when the caller is told that it is ready.
     fn is_named(&self) {}
@@ -100,7 +95,6 @@ impl<S: ?Sized> Any<'_, S> {
         let mut sleeps = Vec::with_capacity(self.sources.len());
         let (mut nap, mut patience) = (FIRST_NAP, PATIENCE.0);
         let mut asks = false;
-        let is_late = self.sources.iter().any(|(s, _)| s.is_seen_late());
         // All words, as they have been for long enough that each notifier has seen us.
         let mut seen: Vec<u32> = Vec::new();
         loop {
@@ -108,9 +102,8 @@ impl<S: ?Sized> Any<'_, S> {
             for (source, _) in self.sources {
                 tickets.push(source.signal().register(source.members()));
             }
-            if is_late {
-                linger();
-            }
+            // What a notifier does before it sees a registration may be seen only after ARRIVAL: it need make no fence.
+            linger();
             // After the registration, so that the next death ends the wait.
             let look = if asks {
                 Look::AskingAfterOwners
@@ -134,7 +127,7 @@ impl<S: ?Sized> Any<'_, S> {
                 }));
             }
             // Nobody clears WAITERS, by which notifiers go, without changing the count.
-            let brief = is_late && !seen.iter().eq(sleeps.iter().map(|s| &s.expected));
+            let brief = TAKES_TIME && !seen.iter().eq(sleeps.iter().map(|s| &s.expected));
             if sleeps.len() == tickets.len() && !time_is_up {
                 let nap = if brief { Nap::AtMost(ARRIVAL) } else { nap };
                 let wake = M::park_on_any(&sleeps, nap, patience, self.deadline);
@@ -250,10 +243,6 @@ mod tests {
 
         fn is_ready(&self, _: Look) -> bool {
             self.naps.lock().unwrap().len() == self.parks.len()
-        }
-
-        fn is_seen_late(&self) -> bool {
-            true
         }
     }
 

@@ -27,7 +27,8 @@ use super::signal::RawSignal;
 use super::tally::{Counted, Tally};
 use super::wait::{Look, between_asks, wait_for_items};
 use crate::error::{Error, Result};
-use crate::sys::atomic::{AtomicU64, LoadOwn, Ordering, fence};
+use crate::sys::asymmetric::light_fence;
+use crate::sys::atomic::{AtomicU64, LoadOwn, Ordering};
 use crate::sys::deadline::LastDone;
 
 /// All zero is a semaphore without permits.
@@ -148,8 +149,8 @@ impl RawSemaphore {
     /// The lock was left just now, and so many permits became available.
     #[inline]
     fn tell(&self, freed: u64) {
-        // Pairs with the fence in `register`.
-        fence(Ordering::SeqCst);
+        // Light: who waits looks twice.
+        light_fence();
         self.released
             .notify(u32::try_from(freed).unwrap_or(u32::MAX));
     }

@@ -17,6 +17,7 @@ use super::member::{Call, Membership};
 use super::mutex::{Heir, RawMutex, UnlockOnDrop};
 use super::signal::RawSignal;
 use crate::error::Result;
+use crate::sys::asymmetric::light_fence;
 use crate::sys::atomic::{AtomicU64, LoadOwn, Ordering, fence};
 #[cfg(not(commonhold_loom))]
 use crate::{error::Error, sys::deadline::Deadline};
@@ -130,8 +131,8 @@ impl RawVersioned {
         self.version
             .store(version.wrapping_add(1), Ordering::Release);
         drop(unlock);
-        // Pairs with the fence in `register`.
-        fence(Ordering::SeqCst);
+        // Light: who waits looks twice.
+        light_fence();
         self.changed.notify(u32::MAX);
         Ok(result)
     }

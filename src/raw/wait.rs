@@ -1,5 +1,6 @@
 //! Waiting until an attempt succeeds: spin while that pays, register with the signal, look once more, sleep, and again.
 
+use super::looking_twice::looking_twice;
 use super::member::{Call, Membership, Nap};
 use super::signal::{Ended, FIRST_NAP, RawSignal};
 use crate::error::{Error, Result};
@@ -99,7 +100,10 @@ fn wait_at<M: Membership>(
         return Ok(());
     }
     let mut notified = false;
-    let result = wait_slowly(pace, call, signal, &mut attempt, &worth_it, &mut notified);
+    // No notifier need make a fence.
+    let result = looking_twice(call, &worth_it, |call| {
+        wait_slowly(pace, call, signal, &mut attempt, &worth_it, &mut notified)
+    });
     if matches!(result, Err(Error::Timeout)) && notified && worth_it() {
         // A wake-up chose us, and we go away without having used it: pass it on.
         signal.notify(1);

@@ -102,11 +102,8 @@ impl Source<Inner> for Left {
     }
 
     fn is_ready(&self, _: Look) -> bool {
-        false
-    }
-
-    fn is_seen_late(&self) -> bool {
-        true
+        let raw = self.placed.control();
+        raw.is_read_by_nobody(self.placed.of_members())
     }
 }
 

@@ -304,7 +304,8 @@ fn object(region: &Region, entry: u64) -> Object {
         .filter(|at| at % 4 == 0)
         .take(16);
     // Behind each lock's word, its signal. (A reader's name is no lock's.)
-    let is_lock = |(at, _, sort): &&(u64, u64, Sort)| *sort == Sort::Lock && (kind != 7 || *at == 0);
+    let is_lock =
+        |(at, _, sort): &&(u64, u64, Sort)| *sort == Sort::Lock && (kind != 7 || *at == 0);
     let locks = words.iter().filter(is_lock);
     let freed: Vec<_> = locks.map(|(at, ..)| (at + 4, 4, Sort::Signal)).collect();
     let mut places: Vec<Place> = words

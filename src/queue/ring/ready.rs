@@ -47,10 +47,6 @@ impl Source<Inner> for Ready {
         // Otherwise the call says what is wrong.
         is_worth_it || !is_mine(&self.placed, self.me)
     }
-
-    fn is_seen_late(&self) -> bool {
-        true
-    }
 }
 
 impl<T> Receives for Consumer<T> {

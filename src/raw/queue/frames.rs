@@ -24,7 +24,8 @@ use crate::error::{Error, Result};
 use crate::raw::member::{Call, Membership};
 use crate::raw::mutex::{Heir, Took, UnlockOnDrop};
 use crate::raw::wait::{wait_for, wait_for_frames};
-use crate::sys::atomic::{LoadOwn, Ordering, fence};
+use crate::sys::asymmetric::light_fence;
+use crate::sys::atomic::{LoadOwn, Ordering};
 use crate::sys::deadline::Deadline;
 
 /// Room for one frame, and the senders' lock.
@@ -282,8 +283,8 @@ impl<M: Membership> Room<'_, M> {
         // The drop would leave the lock without telling anybody.
         std::mem::forget(self);
         queue.senders.lock.unlock();
-        // Pairs with the fence in `register`.
-        fence(Ordering::SeqCst);
+        // Light: who waits looks twice.
+        light_fence();
         queue.idle.not_empty.notify(1);
         Ok(())
     }
@@ -325,8 +326,8 @@ impl<M: Membership> Frame<'_, M> {
         // The drop would tell those who wait for the frame.
         std::mem::forget(self);
         queue.receivers.lock.unlock();
-        // Pairs with the fence in `register`.
-        fence(Ordering::SeqCst);
+        // Light: who waits looks twice.
+        light_fence();
         queue.idle.not_full.notify(u32::MAX);
         Ok(())
     }
@@ -347,8 +348,8 @@ impl<M: Membership> Drop for Frame<'_, M> {
             return;
         }
         self.queue.receivers.lock.unlock();
-        // Pairs with the fence in `register`.
-        fence(Ordering::SeqCst);
+        // Light: who waits looks twice.
+        light_fence();
         // A wake-up may have chosen us.
         self.queue.idle.not_empty.notify(1);
     }

@@ -3,7 +3,6 @@
 use super::RawRing;
 use super::cursor::Cursor;
 use crate::error::{Error, Result};
-use crate::raw::looking_twice::looking_twice;
 use crate::raw::wait::wait_for_items;
 use crate::raw::{Call, MemberId, Membership};
 use crate::sys::asymmetric::light_fence;
@@ -120,12 +119,10 @@ impl Consuming {
             tail.wrapping_sub(head)
         };
         let worth_it = || filled() >= least || ring.is_closed();
-        looking_twice(call, &worth_it, |call| {
-            let attempt = |_| self.look_for_items(ring, least);
-            // Nothing is taken yet.
-            let more = || filled() > least;
-            wait_for_items(call, &ring.idle.not_empty, attempt, worth_it, more)
-        })
+        let attempt = |_| self.look_for_items(ring, least);
+        // Nothing is taken yet.
+        let more = || filled() > least;
+        wait_for_items(call, &ring.idle.not_empty, attempt, worth_it, more)
     }
 
     /// The next `count` cells are read: gives them up.

@@ -3,7 +3,6 @@
 use super::RawRing;
 use super::cursor::Cursor;
 use crate::error::{Error, Result};
-use crate::raw::looking_twice::looking_twice;
 use crate::raw::wait::wait_for;
 use crate::raw::{Call, MemberId, Membership};
 use crate::sys::asymmetric::light_fence;
@@ -108,10 +107,8 @@ impl Producing {
             // A difference that is none is for the attempt to report.
             used > capacity || capacity - used >= least || ring.is_closed()
         };
-        looking_twice(call, &worth_it, |call| {
-            let attempt = |_| self.look_for_room(ring, least);
-            wait_for(call, &ring.idle.not_full, attempt, worth_it)
-        })
+        let attempt = |_| self.look_for_room(ring, least);
+        wait_for(call, &ring.idle.not_full, attempt, worth_it)
     }
 
     /// The next `count` cells are written: publishes them, if it is time for that. `Err(Closed)`: neither these nor any others that
