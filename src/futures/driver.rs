@@ -282,7 +282,6 @@ mod tests {
     use crate::sys::asymmetric::ARRIVAL;
     use crate::{Queue, Segment};
     use std::sync::Arc;
-    use std::sync::atomic::AtomicBool;
 
     /// One that takes what it was chosen for passes its turn on; the driver may have gone to sleep just before, when nobody had a turn.
     #[test]
@@ -299,7 +298,7 @@ mod tests {
             changes: AtomicU32::new(0),
             next: AtomicPtr::new(ptr::null_mut()),
         };
-        for _ in 0..3 {
+        for _ in 0..4 {
             let entry = Entry {
                 waker: Waker::noop().clone(),
                 serves: Serves::One,
@@ -314,8 +313,9 @@ mod tests {
             table.look(now()).until
         };
         let rung = || driver.changes.load(Ordering::Relaxed);
-        // The look that follows a registration is over.
-        assert!(driver.lock().look(now() + ARRIVAL).chosen.is_empty());
+        // One looks a while after the registration, as always, and is done with it.
+        assert_eq!(driver.lock().look(now() + ARRIVAL).chosen.len(), 1);
+        driver.lock().settle(&thing);
 
         let until = go_to_sleep();
         assert_ne!(until.min(soon()), until, "nobody has a turn");
@@ -328,14 +328,13 @@ mod tests {
         assert_eq!(rung(), 1);
     }
 
-    /// What comes to be there without a notify, for a notifier that has not seen the registration.
-    struct Missed {
+    /// A signal that nobody notifies but the test.
+    struct Quiet {
         segment: Segment,
         signal: RawSignal,
-        is_there: AtomicBool,
     }
 
-    impl Source<Inner> for Missed {
+    impl Source<Inner> for Quiet {
         fn members(&self) -> &Inner {
             self.segment.inner()
         }
@@ -345,64 +344,108 @@ mod tests {
         }
 
         fn is_ready(&self, _: Look) -> bool {
-            self.is_there.load(Ordering::Relaxed)
+            false
         }
     }
 
-    #[test]
-    fn what_is_there_without_a_notify_is_found_a_while_after_each_registration() {
-        let missed = Arc::new(Missed {
-            segment: Segment::anonymous(1 << 16).unwrap(),
-            signal: RawSignal::new(),
-            is_there: AtomicBool::new(false),
-        });
-        let ticket = missed.signal.register(missed.members());
-        let thing = Thing::Signal(missed.clone(), ticket);
-        let (mut table, woken) = (Table::default(), Arc::new(Woken(AtomicU32::new(0))));
-        let add = |table: &mut Table| {
-            let entry = Entry {
-                waker: woken.clone().into(),
-                serves: Serves::All,
-            };
-            match table.add(&thing, entry, false) {
+    /// A driver's table, without its driver, of those who wait for one signal.
+    struct Bench {
+        source: Arc<Quiet>,
+        table: Table,
+        woken: Arc<Woken>,
+    }
+
+    impl Bench {
+        fn new() -> Bench {
+            let source = Arc::new(Quiet {
+                segment: Segment::anonymous(1 << 16).unwrap(),
+                signal: RawSignal::new(),
+            });
+            Bench {
+                source,
+                table: Table::default(),
+                woken: Arc::new(Woken(AtomicU32::new(0))),
+            }
+        }
+
+        /// One registers, and waits. Whether the driver, if it sleeps, need not be told.
+        fn wait(&mut self, serves: Serves) -> bool {
+            let ticket = self.source.signal.register(self.source.members());
+            let thing = Thing::Signal(self.source.clone(), ticket);
+            let waker = self.woken.clone().into();
+            match self.table.add(&thing, Entry { waker, serves }, false) {
                 Added::At(_, is_known) => is_known,
                 _ => panic!("nothing has changed"),
             }
-        };
-        // How many it wakes; and whether it looks again long before all are to.
-        let look = |table: &mut Table, at: Duration| {
-            let look = table.look(at);
-            let wakers = look.chosen.len() as u32;
+        }
+
+        /// How many the driver wakes; and whether it looks again long before it would for no reason.
+        fn look(&mut self, at: Duration) -> (u32, bool) {
+            let look = self.table.look(at);
             look.chosen.into_iter().for_each(Waker::wake);
-            assert_eq!(woken.0.swap(0, Ordering::Relaxed), wakers);
-            (
-                wakers,
-                look.until.min(Deadline::after(BOUND / 2)) == look.until,
-            )
-        };
+            let soon = look.until.min(Deadline::after(BOUND / 2)) == look.until;
+            (self.woken.0.swap(0, Ordering::Relaxed), soon)
+        }
+
+        fn settle(&mut self) {
+            let ticket = self.source.signal.register(self.source.members());
+            self.table
+                .settle(&Thing::Signal(self.source.clone(), ticket));
+        }
+    }
+
+    /// Who notifies makes no fence, and may not see those who lay down just then.
+    #[test]
+    fn all_who_may_not_have_been_seen_look_a_second_time_and_then_no_more() {
+        let mut bench = Bench::new();
         let before = now();
-        assert!(!add(&mut table), "the driver does not know of it");
-        assert_eq!(look(&mut table, before), (0, true));
-        // Another lies down on the same registration: the look that is to come is enough.
-        assert!(add(&mut table));
-        assert_eq!(look(&mut table, now() + ARRIVAL), (0, false));
-        // By now each notifier sees it.
-        missed.is_there.store(true, Ordering::Relaxed);
-        assert_eq!(look(&mut table, now() + ARRIVAL), (0, false));
-        missed.is_there.store(false, Ordering::Relaxed);
-        // And anew behind each notify: two are woken, and one comes again.
-        missed.signal.notify(1);
-        assert_eq!(look(&mut table, now()).0, 2);
-        let ticket = missed.signal.register(missed.members());
-        let thing = Thing::Signal(missed.clone(), ticket);
-        let entry = Entry {
-            waker: woken.clone().into(),
-            serves: Serves::All,
-        };
-        assert!(matches!(table.add(&thing, entry, false), Added::At(..)));
-        assert_eq!(look(&mut table, now()), (0, true));
-        missed.is_there.store(true, Ordering::Relaxed);
-        assert_eq!(look(&mut table, now() + ARRIVAL).0, 1);
+        assert!(!bench.wait(Serves::All), "the driver does not know of it");
+        assert_eq!(bench.look(before), (0, true));
+        // Another lies down on the same registration: it may wait for something else, and looks for itself.
+        assert!(bench.wait(Serves::All));
+        assert_eq!(bench.look(now() + ARRIVAL).0, 2);
+        // They looked in vain, and by now each notifier sees them.
+        assert!(!bench.wait(Serves::All));
+        assert!(!bench.wait(Serves::All));
+        assert_eq!(bench.look(now() + ARRIVAL), (0, false));
+        // And anew behind a notify.
+        bench.source.signal.notify(1);
+        assert_eq!(bench.look(now()).0, 2);
+        assert!(!bench.wait(Serves::All));
+        assert_eq!(bench.look(now()), (0, true));
+        assert_eq!(bench.look(now() + ARRIVAL).0, 1);
+    }
+
+    #[test]
+    fn of_those_whom_a_notify_serves_one_by_one_one_looks_a_second_time() {
+        let mut bench = Bench::new();
+        for _ in 0..3 {
+            bench.wait(Serves::One);
+        }
+        assert_eq!(bench.look(now()), (0, true));
+        let second = now() + ARRIVAL;
+        assert_eq!(bench.look(second).0, 1);
+        bench.settle();
+        bench.wait(Serves::One);
+        assert_eq!(bench.look(second), (0, false));
+        // The driver registers anew behind a notify, however late it is by its clock.
+        bench.source.signal.notify(1);
+        assert_eq!(bench.look(now() - 2 * ARRIVAL).0, 1);
+        bench.settle();
+        assert_eq!(bench.look(now()), (0, true), "too early");
+        assert_eq!(bench.look(now() + ARRIVAL).0, 1);
+    }
+
+    #[test]
+    fn what_nobody_waits_for_is_let_go_of() {
+        let mut bench = Bench::new();
+        bench.wait(Serves::All);
+        let woken_at = now() + ARRIVAL;
+        assert_eq!(bench.look(woken_at), (1, true));
+        assert_eq!(bench.look(woken_at + PATIENCE / 2), (0, true));
+        assert_eq!(Arc::strong_count(&bench.source), 2);
+        assert_eq!(bench.look(woken_at + PATIENCE), (0, false));
+        assert_eq!(Arc::strong_count(&bench.source), 1);
     }
 
     struct Woken(AtomicU32);

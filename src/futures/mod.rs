@@ -12,7 +12,6 @@ pub(crate) use table::{Lock, Serves};
 use crate::error::{Error, Result};
 use crate::raw::wait::Look;
 use crate::select::{AnySource, Awaited};
-use crate::sys::futex;
 use driver::Driver;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -92,21 +91,31 @@ impl<R, W: Fn() -> Wanted, A: FnMut(bool) -> Result<R>> Until<W, A> {
                 self.leave(done.is_ok());
                 return Some(done);
             }
-            if let Some(done) = self.attempt(true) {
-                waits.leave_turn(done.is_ok());
-                return Some(done);
-            }
-        } else if let Some(done) = self.attempt(false) {
-            return Some(done);
+            return self.use_turn(&waits, cx);
         }
-        match self.wait(cx) {
-            Ok(done) => done,
-            Err(e) => Some(Err(e)),
+        match self.attempt(false) {
+            None => self.wait(cx, false),
+            done => done,
         }
     }
 
-    /// Registers, tries, and leaves the waker. `Some`: there is no need to wait.
-    fn wait(&mut self, cx: &mut Context<'_>) -> Result<Option<Result<R>>> {
+    /// The turn is passed on when there is more than we take, or we go away.
+    fn use_turn(&mut self, had: &Waits, cx: &mut Context<'_>) -> Option<Result<R>> {
+        let done = match self.attempt(true) {
+            None => self.wait(cx, true),
+            done => done,
+        };
+        match &done {
+            Some(done) => had.leave_turn(done.is_ok()),
+            // It may be dropped instead of polled.
+            None if self.waits.is_none() => had.leave_turn(false),
+            None => {}
+        }
+        done
+    }
+
+    /// Registers, tries, and leaves the waker. `Some`: there is no need to wait. `had_turn`: a wake had chosen us, in vain.
+    fn wait(&mut self, cx: &mut Context<'_>, had_turn: bool) -> Option<Result<R>> {
         if self.what.is_none() {
             self.what = Some((self.wanted)().0);
         }
@@ -114,8 +123,12 @@ impl<R, W: Fn() -> Wanted, A: FnMut(bool) -> Result<R>> Until<W, A> {
             let what = self.what.as_ref().expect("said above");
             let (thing, serves) = match what {
                 What::Lock(lock) => {
-                    // One that had the turn did not get it: others may still sleep.
-                    let ticket = lock.raw().freed.register_woken(lock.members());
+                    let (freed, members) = (&lock.raw().freed, lock.members());
+                    let ticket = match had_turn {
+                        // Others may still sleep.
+                        true => freed.register_woken(members),
+                        false => freed.register(members),
+                    };
                     (Thing::Lock(lock.clone(), ticket), Serves::One)
                 }
                 What::Signal(source, serves) => {
@@ -124,7 +137,7 @@ impl<R, W: Fn() -> Wanted, A: FnMut(bool) -> Result<R>> Until<W, A> {
                 }
             };
             if let Some(done) = self.attempt(false) {
-                return Ok(Some(done));
+                return Some(done);
             }
             // Of a lock the driver sees for itself whether it is free.
             let mut doubtful = false;
@@ -134,18 +147,18 @@ impl<R, W: Fn() -> Wanted, A: FnMut(bool) -> Result<R>> Until<W, A> {
                     continue;
                 }
             }
-            if let Some((driver, key)) = Driver::add(&thing, serves, cx.waker(), doubtful)? {
-                self.waits = Some(Waits { driver, thing, key });
-                return Ok(None);
+            match Driver::add(&thing, serves, cx.waker(), doubtful) {
+                Ok(Some((driver, key))) => {
+                    self.waits = Some(Waits { driver, thing, key });
+                    return None;
+                }
+                Ok(None) => {}
+                Err(e) => return Some(Err(e)),
             }
-        }
-        if let Some(What::Lock(lock)) = &self.what {
-            // If this future is dropped instead of polled, the turn that it may have had is another's.
-            futex::wake(lock.raw().freed.word(), 1);
         }
         // It changes all the time: let others run in between.
         cx.waker().wake_by_ref();
-        Ok(None)
+        None
     }
 }
 
@@ -234,5 +247,103 @@ impl<R, W: Fn() -> Wanted, A: FnMut(bool) -> Result<R>> Future for Until<W, A> {
 impl<W, A> Drop for Until<W, A> {
     fn drop(&mut self) {
         self.leave(false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Segment;
+    use crate::raw::MemberId;
+    use crate::raw::mutex::{Heir, RawMutex};
+    use crate::segment::Inner;
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::task::{Wake, Waker};
+    use std::time::Duration;
+
+    const LONG: Duration = Duration::from_secs(5);
+
+    /// A lock that those who have passed it need not hold.
+    struct Gate {
+        segment: Segment,
+        raw: RawMutex,
+    }
+
+    struct Shut(Arc<Gate>);
+
+    impl Lock for Shut {
+        fn members(&self) -> &Inner {
+            self.0.segment.inner()
+        }
+
+        fn raw(&self) -> &RawMutex {
+            &self.0.raw
+        }
+
+        fn is_kept(&self) -> bool {
+            false
+        }
+    }
+
+    impl Gate {
+        fn me(&self) -> MemberId {
+            self.segment.inner().me().unwrap()
+        }
+    }
+
+    /// Takes the gate again at once, before it says who was woken.
+    struct Woken {
+        gate: Arc<Gate>,
+        said: Sender<()>,
+    }
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            let gate = &self.gate;
+            let _ = gate
+                .raw
+                .try_lock(gate.segment.inner(), gate.me(), Heir::Inherits);
+            self.said.send(()).unwrap();
+        }
+    }
+
+    fn waker(gate: &Arc<Gate>) -> (Waker, Receiver<()>) {
+        let (said, hears) = channel();
+        let gate = gate.clone();
+        (Arc::new(Woken { gate, said }).into(), hears)
+    }
+
+    /// The gate was shut again before it came, and open when it had registered anew. It holds nothing, so no unlock of its own wakes the next.
+    #[test]
+    fn one_who_comes_in_though_it_had_its_turn_in_vain_passes_it_on() {
+        let gate = Arc::new(Gate {
+            segment: Segment::anonymous(1 << 16).unwrap(),
+            raw: RawMutex::new(),
+        });
+        assert!(gate.raw.lock_at_once(gate.me()));
+        let wanted = || Wanted::lock(Shut(gate.clone()));
+        // Twice before it waits, and once with the turn.
+        let mut shut = 3;
+        let mut first = Until::new(wanted, |_| match shut {
+            0 => Ok(()),
+            _ => {
+                shut -= 1;
+                Err(Error::WouldBlock)
+            }
+        });
+        let mut second = Until::new(wanted, |_| Err::<(), _>(Error::WouldBlock));
+        let (of_first, first_is_woken) = waker(&gate);
+        let (of_second, second_is_woken) = waker(&gate);
+        let poll_first =
+            |first: &mut _| Future::poll(Pin::new(first), &mut Context::from_waker(&of_first));
+        assert!(poll_first(&mut first).is_pending());
+        let mut cx = Context::from_waker(&of_second);
+        assert!(Pin::new(&mut second).poll(&mut cx).is_pending());
+        gate.raw.unlock();
+        first_is_woken.recv_timeout(LONG).unwrap();
+        assert!(matches!(poll_first(&mut first), Poll::Ready(Ok(()))));
+        second_is_woken.recv_timeout(LONG).unwrap();
+        drop(second);
+        gate.raw.unlock();
     }
 }

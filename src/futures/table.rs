@@ -3,7 +3,7 @@
 use super::driver::PATIENCE;
 use crate::raw::mutex::{Naps, RawMutex, is_free};
 use crate::raw::signal::{RawSignal, Ticket};
-use crate::raw::{Membership, Nap, wait};
+use crate::raw::{Membership, Nap};
 use crate::segment::Inner;
 use crate::select::AnySource;
 use crate::sys::asymmetric::ARRIVAL;
@@ -132,8 +132,10 @@ pub(super) struct Word {
     since: Duration,
     /// When all last looked.
     all_at: Duration,
-    /// A while after the registration: when to look whether it is there, though nobody notified. Who makes no fence may not have seen us.
+    /// A while after the registration: then those look who do upon a notify. Who notifies makes no fence, and may not have seen us.
     again_at: Option<Duration>,
+    /// Until then it is remembered though nobody waits: those who were woken may come again, on the same registration.
+    kept_until: Duration,
     /// Of a lock: when its owner is asked after next, and whom that is.
     ask_at: Option<Duration>,
     owner: u32,
@@ -182,6 +184,9 @@ impl Table {
         let word = &mut self.words[index];
         if word.waiting.is_empty() {
             word.since = now;
+            if word.chosen == 0 {
+                word.renew(thing.ticket(), now);
+            }
         }
         if doubtful && word.chosen == 0 {
             // It seemed to be there, and could not be taken: as if one had been chosen, so that another is soon.
@@ -253,7 +258,7 @@ impl Table {
         }
         let (stay, gone) = std::mem::take(&mut self.words)
             .into_iter()
-            .partition(|w| !w.waiting.is_empty() || w.chosen != 0);
+            .partition(|w| w.is_needed(now));
         self.words = stay;
         look.gone = gone;
         look
@@ -281,10 +286,26 @@ impl Word {
             since: now,
             all_at: now,
             again_at: Some(now + ARRIVAL),
+            kept_until: now,
             ask_at: None,
             owner: 0,
             naps: Naps::new(),
         }
+    }
+
+    /// Nobody waited any more, and now somebody does again.
+    fn renew(&mut self, fresh: &Ticket, now: Duration) {
+        if !self.thing.ticket().is_as_of(fresh) {
+            self.again_at = Some(now + ARRIVAL);
+        }
+        self.deaths = fresh.deaths;
+        self.all_at = now;
+        let (Thing::Signal(_, ticket) | Thing::Lock(_, ticket)) = &mut self.thing;
+        *ticket = *fresh;
+    }
+
+    fn is_needed(&self, now: Duration) -> bool {
+        !self.waiting.is_empty() || self.chosen != 0 || now < self.kept_until
     }
 
     /// Whether the driver sleeps on the word as it is.
@@ -303,6 +324,7 @@ impl Word {
 
     fn choose_all(&mut self, look: &mut Look) {
         self.all_at = look.now;
+        self.kept_until = look.now + PATIENCE;
         for (_, entry) in std::mem::take(&mut self.waiting) {
             if entry.serves == Serves::One {
                 self.chosen += 1;
@@ -314,6 +336,7 @@ impl Word {
 
     /// A change: all that it serves, and one of the others.
     fn choose(&mut self, look: &mut Look) {
+        self.kept_until = look.now + PATIENCE;
         look.chosen.extend(self.choose_one(look.now));
         let all = |(_, e): &(&Key, &Entry)| e.serves == Serves::All;
         if self.waiting.iter().any(|e| all(&e)) {
@@ -341,16 +364,13 @@ impl Word {
         let moved = self.thing.has_moved();
         let registers = (moved || all) && !self.waiting.is_empty();
         let again = self.again_at.take_if(|at| look.now >= *at).is_some();
-        if registers {
-            self.again_at = Some(look.now + ARRIVAL);
-        }
         let turn = match &mut self.thing {
             Thing::Signal(source, ticket) => {
                 if registers {
                     // Before anybody is chosen, see above.
                     *ticket = source.signal().register(source.members());
                 }
-                moved || is_late || again && source.is_ready(wait::Look::AtOnce)
+                moved || is_late || again
             }
             Thing::Lock(lock, ticket) => {
                 if registers {
@@ -378,6 +398,10 @@ impl Word {
                 }
             }
         };
+        if registers {
+            // By a clock that was read behind the registration.
+            self.again_at = Some(crate::sys::deadline::now() + ARRIVAL);
+        }
         if all {
             self.choose_all(look);
         } else if turn && !self.waiting.is_empty() {
@@ -385,7 +409,7 @@ impl Word {
         } else if self.waiting.is_empty() {
             // A wake that came to the driver is another's; so is one that nobody here made use of. A lock may have been taken meanwhile,
             // by one who knows of no sleepers.
-            let came = slept_on && (turn || matches!(self.thing, Thing::Lock(..)));
+            let came = slept_on && (moved || matches!(self.thing, Thing::Lock(..)));
             if came || is_late {
                 self.thing.wake_another();
             }
@@ -396,6 +420,8 @@ impl Word {
         }
         if !self.waiting.is_empty() {
             self.go_to_bed(look);
+        } else if look.now < self.kept_until {
+            look.not_beyond(self.kept_until);
         }
     }
 

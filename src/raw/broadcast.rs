@@ -34,7 +34,6 @@ use super::mutex::{Heir, RawMutex, Took, UnlockOnDrop};
 use super::queue::Idle;
 use super::wait::{Look, wait_for, wait_for_items};
 use crate::error::{Error, Result};
-use crate::sys::asymmetric::light_fence;
 use crate::sys::atomic::{AtomicU32, AtomicU64, LoadOwn, Ordering, fence, fence_after_rmw};
 use std::cell::Cell;
 
@@ -203,8 +202,7 @@ impl RawBroadcast {
         // Release: pairs with the Acquire in `look` and `has_room`; this store is the publication.
         self.stream.tail.store(end, Ordering::Release);
         drop(held);
-        // Light: who waits looks twice.
-        light_fence();
+        // The unlock made a light fence: who waits looks twice.
         self.idle.not_empty.notify(u32::MAX);
         if self.idle.not_full.is_awaited() && self.has_room(records, capacity) {
             // Whoever gave us room woke one publisher, whatever the room.

@@ -17,6 +17,7 @@ pub(crate) fn looking_twice<M: Membership, W: Fn() -> bool, R>(
     let members = LooksTwice {
         members: call.members,
         worth_it,
+        told: Cell::new(None),
         seen: Cell::new(None),
     };
     wait(&Call {
@@ -31,6 +32,8 @@ pub(crate) fn looking_twice<M: Membership, W: Fn() -> bool, R>(
 pub(crate) struct LooksTwice<'a, M, W> {
     members: &'a M,
     worth_it: W,
+    /// The signal's word, as it was when the caller was told for the first time to look at once.
+    told: Cell<Option<u32>>,
     /// The signal's word, as it has been for long enough that the other side has seen it.
     seen: Cell<Option<u32>>,
 }
@@ -63,23 +66,26 @@ impl<M: Membership, W: Fn() -> bool> Membership for LooksTwice<'_, M, W> {
         let park = |nap| self.members.park(word, expected, deaths, nap, deadline);
         // WAITERS, by which the other side goes, is set, and nobody clears it without changing the count.
         if TAKES_TIME && self.seen.get() != Some(expected) {
-            linger();
-            if (self.worth_it)() {
-                return Wake::Again;
+            // Once: if that was in vain, it is no reason not to sleep.
+            if self.told.replace(Some(expected)) != Some(expected) {
+                linger();
+                if (self.worth_it)() {
+                    return Wake::Again;
+                }
             }
             let brief = match nap {
                 Nap::AtMost(length) => length.min(ARRIVAL),
                 Nap::UntilDeath => ARRIVAL,
             };
             let wake = park(Nap::AtMost(brief));
-            if wake != Wake::TimedOut || deadline.has_passed() || (self.worth_it)() {
+            if wake != Wake::TimedOut || deadline.has_passed() {
                 return wake;
             }
             if brief == ARRIVAL {
                 self.seen.set(Some(expected));
             }
             // The caller's first naps may be no longer, and then it looks for itself.
-            if nap == Nap::AtMost(brief) {
+            if (self.worth_it)() || nap == Nap::AtMost(brief) {
                 return wake;
             }
         }
@@ -122,6 +128,7 @@ mod tests {
         let members = LooksTwice {
             members: &Naps { taken: &taken, end },
             worth_it,
+            told: Cell::new(None),
             seen: Cell::new(None),
         };
         for word in words {
@@ -141,6 +148,13 @@ mod tests {
         let of = |words: &[u32]| naps(words, Wake::Again, never);
         assert_eq!(of(&[3, 3]), [BRIEF, BRIEF]);
         assert_eq!(naps(&[3], Wake::TimedOut, || true), []);
+    }
+
+    #[test]
+    fn what_seems_to_be_there_and_is_not_keeps_nobody_awake() {
+        let always = || true;
+        let taken = naps(&[3, 3, 3, 3], Wake::TimedOut, always);
+        assert_eq!(taken, [BRIEF, LONG, LONG]);
     }
 
     #[test]

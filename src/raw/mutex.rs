@@ -208,7 +208,8 @@ impl RawMutex {
         Err(Error::WouldBlock)
     }
 
-    /// Unlocks a sound lock, or one whose state the holder has mended. No fence: who leans on one behind it makes it.
+    /// Unlocks a sound lock, or one whose state the holder has mended. It makes a light fence, and no other: behind it, all are told of what
+    /// was stored before who look twice.
     #[inline]
     pub(crate) fn unlock(&self) {
         // Release: pairs with the Acquire of whoever locks next.

@@ -14,7 +14,6 @@ use super::mutex::{Heir, RawMutex, UnlockOnDrop};
 use super::signal::RawSignal;
 use super::wait::wait_closely_for;
 use crate::error::{Error, Result};
-use crate::sys::asymmetric::light_fence;
 use crate::sys::atomic::{AtomicU32, LoadOwn, Ordering};
 
 /// The words of a once; all zero is one that nobody has begun.
@@ -111,8 +110,7 @@ impl RawOnce {
         // Release: pairs with the Acquire of `is_completed`; this store is the completion.
         self.state.store(DONE, Ordering::Release);
         drop(unlock);
-        // Light: who waits looks twice.
-        light_fence();
+        // The unlock made a light fence: who waits looks twice.
         self.completed.notify(u32::MAX);
         Ok(())
     }

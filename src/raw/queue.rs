@@ -26,7 +26,6 @@ use super::mutex::{Heir, RawMutex, Took};
 use super::signal::RawSignal;
 use super::wait::wait_for;
 use crate::error::{Error, Result};
-use crate::sys::asymmetric::light_fence;
 use crate::sys::atomic::{AtomicU32, AtomicU64, LoadOwn, Ordering, fence};
 use crate::sys::spin::Adaptive;
 
@@ -226,8 +225,7 @@ impl RawQueue {
         end.position
             .store(tail.wrapping_add(count), Ordering::Release);
         drop(held);
-        // Light: who waits looks twice.
-        light_fence();
+        // The unlock made a light fence: who waits looks twice.
         self.idle.not_empty.notify(clamp(count));
         Ok(count)
     }
@@ -272,8 +270,7 @@ impl RawQueue {
         // The copy of `tail`: if that has gone on, then to more that is not received.
         let drained = next == end.other.load_own();
         drop(held);
-        // Light: who waits looks twice.
-        light_fence();
+        // The unlock made a light fence: who waits looks twice.
         self.idle.not_full.notify(clamp(count));
         if drained {
             self.idle.drained.notify(u32::MAX);

@@ -427,12 +427,6 @@ impl RawRwLock {
         Ok(!is_read)
     }
 
-    /// Whether no line counts a reading.
-    #[cfg(all(feature = "async", not(commonhold_loom)))]
-    pub(crate) fn is_read_by_nobody(&self, lines: &[ReaderLine]) -> bool {
-        self.reader_from(0, lines).is_none()
-    }
-
     /// Whether anybody reads that is not known to be dead. The caller has the gate.
     fn is_read_by_the_living<M: Membership>(&self, lines: &[ReaderLine], members: &M) -> bool {
         let mut from = 0;

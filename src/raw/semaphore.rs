@@ -27,7 +27,6 @@ use super::signal::RawSignal;
 use super::tally::{Counted, Tally};
 use super::wait::{Look, between_asks, wait_for_items};
 use crate::error::{Error, Result};
-use crate::sys::asymmetric::light_fence;
 use crate::sys::atomic::{AtomicU64, LoadOwn, Ordering};
 use crate::sys::deadline::LastDone;
 
@@ -149,8 +148,7 @@ impl RawSemaphore {
     /// The lock was left just now, and so many permits became available.
     #[inline]
     fn tell(&self, freed: u64) {
-        // Light: who waits looks twice.
-        light_fence();
+        // The unlock made a light fence: who waits looks twice.
         self.released
             .notify(u32::try_from(freed).unwrap_or(u32::MAX));
     }

@@ -2,8 +2,8 @@
 //!
 //! The waiter registers, looks at its condition, and only then waits; the notifier changes the condition, and only then
 //! looks whether anybody is registered. Between the change and the look stands a full fence, on both sides (Dekker's
-//! pattern), so that at least one of the two sees the other. (The idea: Dmitry Vyukov's event count.) Where a notifier makes none, as a reader that leaves, or the ends of
-//! a ring, the waiter makes up for it (`sys/asymmetric.rs`).
+//! pattern), so that at least one of the two sees the other. (The idea: Dmitry Vyukov's event count.) Where a notifier makes none, as most do,
+//! the waiter makes up for it (`sys/asymmetric.rs`).
 //!
 //! # Points of death
 //!
@@ -48,6 +48,14 @@ pub(crate) const FIRST_NAP: Nap = Nap::AtMost(Duration::from_millis(20));
 pub(crate) struct Ticket {
     count: u32,
     pub(crate) deaths: u32,
+}
+
+impl Ticket {
+    /// Whether no notify came between the two registrations.
+    #[cfg(feature = "async")]
+    pub(crate) fn is_as_of(&self, other: &Ticket) -> bool {
+        self.count == other.count
+    }
 }
 
 /// Why a wait ended.

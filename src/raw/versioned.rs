@@ -17,7 +17,6 @@ use super::member::{Call, Membership};
 use super::mutex::{Heir, RawMutex, UnlockOnDrop};
 use super::signal::RawSignal;
 use crate::error::Result;
-use crate::sys::asymmetric::light_fence;
 use crate::sys::atomic::{AtomicU64, LoadOwn, Ordering, fence};
 #[cfg(not(commonhold_loom))]
 use crate::{error::Error, sys::deadline::Deadline};
@@ -131,8 +130,7 @@ impl RawVersioned {
         self.version
             .store(version.wrapping_add(1), Ordering::Release);
         drop(unlock);
-        // Light: who waits looks twice.
-        light_fence();
+        // The unlock made a light fence: who waits looks twice.
         self.changed.notify(u32::MAX);
         Ok(result)
     }

@@ -6,7 +6,6 @@ use crate::error::{Error, Result};
 use crate::raw::mutex::{Heir, Took};
 use crate::raw::queue::clamp;
 use crate::raw::{Call, MemberId, Membership};
-use crate::sys::asymmetric::light_fence;
 use crate::sys::atomic::{LoadOwn, Ordering, fence};
 
 /// How many items that came back are received at once. Each costs a look through all that is kept, while others wait for the lock.
@@ -320,8 +319,7 @@ impl<C> Drop for Turn<'_, C> {
         if self.mended {
             return self.tell_everybody();
         }
-        // Light: who waits looks twice.
-        light_fence();
+        // The unlock made a light fence: who waits looks twice.
         let idle = &self.of.raw.idle;
         if self.freed != 0 {
             idle.not_full.notify(clamp(self.freed));
@@ -342,8 +340,6 @@ impl<C> Drop for Turn<'_, C> {
 impl<C> Turn<'_, C> {
     #[cold]
     fn tell_everybody(&self) {
-        // As above.
-        light_fence();
         let idle = &self.of.raw.idle;
         for signal in [&idle.not_full, &idle.drained, &idle.not_empty] {
             signal.notify(u32::MAX);

@@ -214,7 +214,7 @@ fn a_panic_that_knows_of_no_sleepers_strands_none() {
                 Err(e) => assert!(matches!(e, Error::Poisoned)),
             })
         });
-        // Between the swap of an unlock and its wake, somebody may lock without a word of those who sleep, and panic.
+        // Between the store of an unlock and its wake, somebody may lock without a word of those who sleep, and panic.
         let panics = {
             let g = g.clone();
             thread::spawn(move || {

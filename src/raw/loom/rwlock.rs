@@ -1,14 +1,14 @@
 //! The readers-writer lock: readers and a writer keep each other out, nobody is forgotten, the dead hold up nobody, and doubt is
 //! left by writers alone.
 
-use super::{Fate, call, call_until, explore, explore_deeper};
+use super::{Fate, call, call_until, explore, explore_deeper, explore_under};
 use crate::error::{Error, Result};
 use crate::raw::Call;
 use crate::raw::rwlock::{RawRwLock, ReaderLine, Reading};
 use crate::raw::tally::Tally;
 use crate::sys::atomic::{AtomicU32, Ordering::Relaxed};
 use crate::sys::deadline::Deadline;
-use crate::sys::model::{self, Oracle};
+use crate::sys::model::{self, Oracle, Sleep};
 use loom::cell::UnsafeCell;
 use loom::sync::Arc;
 use loom::thread;
@@ -123,7 +123,8 @@ fn a_reader_and_a_writer_keep_each_other_out_and_both_get_on() {
 
 #[test]
 fn two_readers_and_a_writer_keep_each_other_out() {
-    explore_deeper(&[1], 2, 1, |fate: Fate| {
+    // Under the other futex, where those who wait never sleep, three have too many orders; a reader and a writer have not.
+    explore_under(Sleep::UntilWoken, &[1], 2, 1, |fate: Fate| {
         let g = Guarded::new();
         let readers = [1, 2].map(|i| {
             let g = g.clone();

@@ -24,7 +24,6 @@ use crate::error::{Error, Result};
 use crate::raw::member::{Call, Membership};
 use crate::raw::mutex::{Heir, Took, UnlockOnDrop};
 use crate::raw::wait::{wait_for, wait_for_frames};
-use crate::sys::asymmetric::light_fence;
 use crate::sys::atomic::{LoadOwn, Ordering};
 use crate::sys::deadline::Deadline;
 
@@ -283,8 +282,7 @@ impl<M: Membership> Room<'_, M> {
         // The drop would leave the lock without telling anybody.
         std::mem::forget(self);
         queue.senders.lock.unlock();
-        // Light: who waits looks twice.
-        light_fence();
+        // The unlock made a light fence: who waits looks twice.
         queue.idle.not_empty.notify(1);
         Ok(())
     }
@@ -326,8 +324,7 @@ impl<M: Membership> Frame<'_, M> {
         // The drop would tell those who wait for the frame.
         std::mem::forget(self);
         queue.receivers.lock.unlock();
-        // Light: who waits looks twice.
-        light_fence();
+        // The unlock made a light fence: who waits looks twice.
         queue.idle.not_full.notify(u32::MAX);
         Ok(())
     }
@@ -348,8 +345,7 @@ impl<M: Membership> Drop for Frame<'_, M> {
             return;
         }
         self.queue.receivers.lock.unlock();
-        // Light: who waits looks twice.
-        light_fence();
+        // The unlock made a light fence: who waits looks twice.
         // A wake-up may have chosen us.
         self.queue.idle.not_empty.notify(1);
     }
