@@ -404,6 +404,7 @@ mod tests {
         // Another lies down on the same registration: it may wait for something else, and looks for itself.
         assert!(bench.wait(Serves::All));
         assert_eq!(bench.look(now() + ARRIVAL).0, 2);
+        assert_eq!(bench.look(now() + ARRIVAL), (0, true), "it is remembered");
         // They looked in vain, and by now each notifier sees them.
         assert!(!bench.wait(Serves::All));
         assert!(!bench.wait(Serves::All));
@@ -413,6 +414,19 @@ mod tests {
         assert_eq!(bench.look(now()).0, 2);
         assert!(!bench.wait(Serves::All));
         assert_eq!(bench.look(now()), (0, true));
+        assert_eq!(bench.look(now() + ARRIVAL).0, 1);
+    }
+
+    #[test]
+    fn one_who_comes_again_late_looks_a_second_time_too() {
+        let mut bench = Bench::new();
+        let before = now();
+        bench.wait(Serves::All);
+        // By a death, say: before the second look.
+        bench.source.signal.notify(1);
+        assert_eq!(bench.look(before).0, 1);
+        assert_eq!(bench.look(now() + ARRIVAL).0, 0);
+        bench.wait(Serves::All);
         assert_eq!(bench.look(now() + ARRIVAL).0, 1);
     }
 

@@ -363,7 +363,9 @@ impl Word {
         }
         let moved = self.thing.has_moved();
         let registers = (moved || all) && !self.waiting.is_empty();
-        let again = self.again_at.take_if(|at| look.now >= *at).is_some();
+        // Not while those who were woken are on their way: their last look may have been too early.
+        let again =
+            !self.waiting.is_empty() && self.again_at.take_if(|at| look.now >= *at).is_some();
         let turn = match &mut self.thing {
             Thing::Signal(source, ticket) => {
                 if registers {
