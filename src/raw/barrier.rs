@@ -226,7 +226,7 @@ impl RawBarrier {
         if self.is_broken() {
             return Err(Error::Broken);
         }
-        let took = self.lock.lock_inside(call, Heir::Inherits)?;
+        let took = self.lock.lock_soon(call, Heir::Inherits)?;
         let turn = Turn(self);
         let now = self.load();
         if now.is_broken() {
