@@ -119,7 +119,7 @@ fn one_that_fails_leaves_it_to_the_next_and_says_so() {
 
 #[test]
 fn whoever_is_not_kept_waiting_finds_it_done() {
-    explore(&[1], 3, |fate: Fate| {
+    explore(&[1], 2, |fate: Fate| {
         let d = Done::new();
         let runner = {
             let d = d.clone();
