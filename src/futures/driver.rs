@@ -7,7 +7,8 @@
 //! has the turn. One that has the turn and is not polled for [`PATIENCE`] is passed over.
 //!
 //! Before the driver chooses, it registers anew with the signal: what is sent from then on comes with a notify, and what
-//! was sent before is seen by the one who was chosen.
+//! was sent before is seen by the one who was chosen; or, since who notifies makes no fence, by those who look a second time, a millisecond
+//! after the registration.
 //!
 //! # Points of death
 //!
@@ -460,6 +461,28 @@ mod tests {
         assert_eq!(Arc::strong_count(&bench.source), 2);
         assert_eq!(bench.look(woken_at + PATIENCE), (0, false));
         assert_eq!(Arc::strong_count(&bench.source), 1);
+        // Also if all were to look, and nobody is there.
+        bench.wait(Serves::All);
+        let woken_at = now() + ARRIVAL;
+        assert_eq!(bench.look(woken_at).0, 1);
+        bench.table.look(woken_at + BOUND);
+        assert_eq!(Arc::strong_count(&bench.source), 1);
+    }
+
+    #[test]
+    fn a_second_look_that_the_driver_does_not_know_of_is_told_to_it() {
+        let mut bench = Bench::new();
+        bench.wait(Serves::One);
+        bench.wait(Serves::One);
+        // One has the turn, and the driver sleeps for the other, who gets it from the one.
+        assert_eq!(bench.look(now() + ARRIVAL).0, 1);
+        let ticket = bench.source.signal.register(bench.source.members());
+        let thing = Thing::Signal(bench.source.clone(), ticket);
+        assert!(bench.table.choose(&thing).is_some());
+        bench.settle();
+        bench.settle();
+        bench.source.signal.notify(1);
+        assert!(!bench.wait(Serves::One));
     }
 
     struct Woken(AtomicU32);

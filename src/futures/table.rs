@@ -134,7 +134,8 @@ pub(super) struct Word {
     all_at: Duration,
     /// A while after the registration: then those look who do upon a notify. Who notifies makes no fence, and may not have seen us.
     again_at: Option<Duration>,
-    /// Until then it is remembered though nobody waits: those who were woken may come again, on the same registration.
+    /// Until then it is remembered though nobody waits, and its segment stays mapped: those who were woken may come again, on the same
+    /// registration, and then need no other second look. (One that is polled later than that, each time, is woken some 50 times a second.)
     kept_until: Duration,
     /// Of a lock: when its owner is asked after next, and whom that is.
     ask_at: Option<Duration>,
@@ -182,9 +183,12 @@ impl Table {
             }
         };
         let word = &mut self.words[index];
+        // The driver knows of no second look then.
+        let mut is_renewed = false;
         if word.waiting.is_empty() {
             word.since = now;
-            if word.chosen == 0 {
+            is_renewed = word.chosen == 0;
+            if is_renewed {
                 word.renew(thing.ticket(), now);
             }
         }
@@ -196,7 +200,7 @@ impl Table {
         let key = Key(self.next_key);
         self.next_key += 1;
         word.waiting.insert(key, entry);
-        Added::At(key, word.is_slept_on() && !doubtful)
+        Added::At(key, word.is_slept_on() && !doubtful && !is_renewed)
     }
 
     /// Beside the words there are the driver's own, and a word of deaths for each segment.
@@ -353,9 +357,10 @@ impl Word {
         let slept_on = std::mem::take(&mut self.slept_on);
         let members = self.thing.members();
         let deaths = members.deaths();
-        let all = deaths != self.deaths
-            || look.now >= self.all_at + BOUND
-            || members.check_whole().is_err();
+        let all = !self.waiting.is_empty()
+            && (deaths != self.deaths
+                || look.now >= self.all_at + BOUND
+                || members.check_whole().is_err());
         self.deaths = deaths;
         let is_late = self.chosen != 0 && look.now >= self.chosen_at + PATIENCE;
         if is_late {

@@ -24,8 +24,7 @@ mod real {
     const LOOKS: u32 = 50;
     /// And at a lock, at the last: for 2.5 µs. Each look takes the word's line away from its owner, who works with it.
     const LOCK_LOOKS: u32 = 16;
-    /// As one part in this many of the longest spin, 0.1 µs, the first look away from a lock lasts: the owner unlocks and locks again some
-    /// twenty times meanwhile, if it does nothing else.
+    /// As one part in this many of the longest spin, 0.6 µs, the first look away from a lock lasts: the owner gets several things done meanwhile.
     const FIRST_LOCK_LOOK: u32 = 64;
     /// And when it looks closely: every 25 ns. How long a pause takes differs by a factor of ten between processors.
     const CLOSE_LOOKS: u32 = 1600;
@@ -195,7 +194,7 @@ mod real {
     }
 
     impl Spin<'_> {
-        /// Pauses, each time longer, from 0.1 up to 2.5 µs: so that those who contend get several things done in a row, each by itself. `false` when
+        /// Pauses, each time longer, from 0.6 up to 2.5 µs: so that those who contend get several things done in a row, each by itself. `false` when
         /// it is time to sleep.
         #[inline]
         pub(crate) fn back_off(&mut self) -> bool {
