@@ -38,10 +38,10 @@ impl Plan {
         let (size, align) = (spec.size as u64, spec.align as u64);
         let (cell_size, cell_align) = cell(size, align);
         let (head, each, align) = match spec.kind {
-            Kind::Value => (16, 2 * cell_size, cell_align),
+            Kind::Value => (24, 2 * cell_size, cell_align),
             Kind::Array => (64, size, align),
             Kind::Atomics => (0, size, align),
-            Kind::Mutex => (4, size, align),
+            Kind::Mutex => (8, size, align),
             Kind::Condvar => (4, 0, 1),
             Kind::Queue => (384, cell_size, cell_align),
             other => unreachable!("{other} is no kind that is made here"),
