@@ -58,8 +58,10 @@ fn prove_all(subjects: &[Subject], budget: Budget) -> Vec<Row> {
     let next = Mutex::new(0..cases.len());
     let rows = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(|| {
+        for processor in tracer::processors() {
+            let (next, rows, cases) = (&next, &rows, &cases);
+            scope.spawn(move || {
+                tracer::stay_on(processor);
                 loop {
                     let Some(i) = next.lock().unwrap().next() else {
                         return;

@@ -12,6 +12,33 @@ pub type Op = Box<dyn FnOnce()>;
 /// How long a victim may sleep in one system call, or take to get ready or to end.
 const PATIENCE: Duration = crate::support::LIMIT;
 
+/// The processors that this process may run on.
+pub fn processors() -> Vec<usize> {
+    // SAFETY: zero is a valid value of this plain structure, and the kernel fills as much of it as is asked for.
+    let set = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        let got = libc::sched_getaffinity(0, size_of_val(&set), &mut set);
+        assert_eq!(got, 0, "{}", std::io::Error::last_os_error());
+        set
+    };
+    // SAFETY: below the number of processors that a set has room for.
+    (0..libc::CPU_SETSIZE as usize)
+        .filter(|&i| unsafe { libc::CPU_ISSET(i, &set) })
+        .collect()
+}
+
+/// Keeps this thread on one processor, and the victims that it starts from now on. Then a step is a switch from one to the other; between
+/// two processors each would have to wake the other's, which takes several times as long.
+pub fn stay_on(processor: usize) {
+    // SAFETY: a plain structure, of whose processors one is named that this thread may run on.
+    let done = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(processor, &mut set);
+        libc::sched_setaffinity(0, size_of_val(&set), &set)
+    };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
+}
+
 /// A forked process that stands before, in or behind its operation. Killed when dropped.
 pub struct Victim {
     pid: i32,
@@ -85,8 +112,16 @@ impl Victim {
         next == [0x0f, 0x05]
     }
 
-    /// Lets it run one instruction.
+    /// Lets it run one instruction, which is no system call.
     pub fn step(&mut self) -> Stop {
+        self.request(libc::PTRACE_SINGLESTEP, 0);
+        // It can't sleep: the kernel has this thread sleep and the victim run in its place.
+        let status = self.reap(0).expect("waited for");
+        self.stopped(status)
+    }
+
+    /// Lets it make the system call that it is at.
+    pub fn step_call(&mut self) -> Stop {
         self.request(libc::PTRACE_SINGLESTEP, 0);
         self.settle(false)
     }
@@ -109,14 +144,7 @@ impl Victim {
             // Almost always it stops at once: no look at the clock before the first thousand.
             for _ in 0..1000 {
                 if let Some(status) = self.reap(libc::WNOHANG) {
-                    if libc::WIFSTOPPED(status) {
-                        // With bit 7: at a system call.
-                        let signal = libc::WSTOPSIG(status) & !0x80;
-                        assert_eq!(signal, libc::SIGTRAP, "the victim got a signal");
-                        return Stop::Stepped;
-                    }
-                    self.ended = Some(status);
-                    return Stop::Ended(status);
+                    return self.stopped(status);
                 }
             }
             if !asleep && self.sleeps() {
@@ -125,6 +153,17 @@ impl Victim {
             assert!(start.elapsed() < PATIENCE, "asleep for {PATIENCE:?}");
             std::thread::yield_now();
         }
+    }
+
+    fn stopped(&mut self, status: i32) -> Stop {
+        if libc::WIFSTOPPED(status) {
+            // With bit 7: at a system call.
+            let signal = libc::WSTOPSIG(status) & !0x80;
+            assert_eq!(signal, libc::SIGTRAP, "the victim got a signal");
+            return Stop::Stepped;
+        }
+        self.ended = Some(status);
+        Stop::Ended(status)
     }
 
     fn sleeps(&self) -> bool {

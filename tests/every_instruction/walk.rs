@@ -137,7 +137,11 @@ impl<'a> Walk<'a> {
                     self.changes = 0;
                     return Some(self.place(Event::SystemCall));
                 }
-                self.victim.step()
+                if self.told_of_call {
+                    self.victim.step_call()
+                } else {
+                    self.victim.step()
+                }
             };
             match stop {
                 Stop::Stepped => self.instructions += 1,
@@ -198,7 +202,7 @@ impl<'a> Walk<'a> {
                 match place.event {
                     Event::SystemCall => return,
                     Event::Blocked => {
-                        self.victim.step();
+                        self.victim.step_call();
                         return;
                     }
                     Event::Change => {
