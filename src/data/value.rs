@@ -17,6 +17,7 @@ use crate::select::Awaited;
 use crate::sys::copy;
 use crate::sys::deadline::Deadline;
 use crate::sys::map::InRegion;
+use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -264,31 +265,35 @@ impl<T: Plain> Value<T> {
         }
         spin.was_in_vain();
         let mut nap = FIRST_NAP;
+        let seen = Cell::new(version);
+        // Writers make no fence.
+        let is_written = || raw.version() != seen.get();
         loop {
-            let ticket = raw.changed.register(call.members);
-            let seen = raw.version();
-            if let Some(value) = look()? {
+            let found = looking_twice(&call, &is_written, |call| {
+                loop {
+                    let ticket = raw.changed.register(call.members);
+                    seen.set(raw.version());
+                    if let Some(value) = look()? {
+                        return Ok(Some(value));
+                    }
+                    match raw.changed.wait(&ticket, call, nap) {
+                        Ended::Notified => {}
+                        Ended::Death | Ended::Bound => nap = Nap::UntilDeath,
+                        Ended::TimedOut => return look()?.map(Some).ok_or_else(|| Error::Timeout),
+                        Ended::Lost => return Ok(None),
+                    }
+                    // A wait that ends by a notify has not looked, and writers may be quicker than we look, each time.
+                    if deadline.has_passed() {
+                        return look()?.map(Some).ok_or_else(|| Error::Timeout);
+                    }
+                }
+            })?;
+            if let Some(value) = found {
                 return Ok(value);
             }
-            // Writers make no fence.
-            let is_written = || raw.version() != seen;
-            let ended = looking_twice(&call, &is_written, |call| {
-                Ok(raw.changed.wait(&ticket, call, nap))
-            })?;
-            match ended {
-                Ended::Notified => {}
-                Ended::Death | Ended::Bound => nap = Nap::UntilDeath,
-                Ended::TimedOut => return look()?.ok_or_else(|| Error::Timeout),
-                Ended::Lost => {
-                    self.placed.check_whole()?;
-                    // What was asked forked, and we are the child: it waits on in its own name.
-                    call = self.placed.call(deadline)?;
-                }
-            }
-            // A wait that ends by a notify has not looked, and writers may be quicker than we look, each time.
-            if deadline.has_passed() {
-                return look()?.ok_or_else(|| Error::Timeout);
-            }
+            self.placed.check_whole()?;
+            // What was asked forked, and we are the child: it waits on in its own name.
+            call = self.placed.call(deadline)?;
         }
     }
 
