@@ -226,7 +226,7 @@ impl<T: Plain> Value<T> {
             let change = Awaited::new(&self.placed, |raw| &raw.changed, |_, _| false);
             Wanted::signal(change, Serves::All)
         };
-        Until::new(wanted, move |_| {
+        Until::new(wanted, move || {
             self.placed.call(Deadline::PASSED)?;
             Some(at_once(self.get_by(Deadline::PASSED))?)
                 .filter(&mut is_it)
@@ -277,7 +277,7 @@ impl<T: Plain> Value<T> {
                         return Ok(Some(value));
                     }
                     match raw.changed.wait(&ticket, call, nap) {
-                        Ended::Notified => {}
+                        Ended::Notified | Ended::Told => {}
                         Ended::Death | Ended::Bound => nap = Nap::UntilDeath,
                         Ended::TimedOut => return look()?.map(Some).ok_or_else(|| Error::Timeout),
                         Ended::Lost => return Ok(None),

@@ -404,17 +404,19 @@ mod tests {
         assert_eq!(bench.look(before), (0, true));
         // Another lies down on the same registration: it may wait for something else, and looks for itself.
         assert!(bench.wait(Serves::All));
-        assert_eq!(bench.look(now() + ARRIVAL).0, 2);
-        assert_eq!(bench.look(now() + ARRIVAL), (0, true), "it is remembered");
+        let second = now() + ARRIVAL;
+        assert_eq!(bench.look(second).0, 2);
+        assert_eq!(bench.look(second), (0, true), "it is remembered");
         // They looked in vain, and by now each notifier sees them.
         assert!(!bench.wait(Serves::All));
         assert!(!bench.wait(Serves::All));
-        assert_eq!(bench.look(now() + ARRIVAL), (0, false));
+        assert_eq!(bench.look(second), (0, false));
         // And anew behind a notify.
         bench.source.signal.notify(1);
-        assert_eq!(bench.look(now()).0, 2);
+        let before = now();
+        assert_eq!(bench.look(before).0, 2);
         assert!(!bench.wait(Serves::All));
-        assert_eq!(bench.look(now()), (0, true));
+        assert_eq!(bench.look(before), (0, true));
         assert_eq!(bench.look(now() + ARRIVAL).0, 1);
     }
 
@@ -432,12 +434,23 @@ mod tests {
     }
 
     #[test]
+    fn one_who_comes_behind_a_notify_that_nobody_waited_for_looks_a_second_time_too() {
+        let mut bench = Bench::new();
+        bench.wait(Serves::All);
+        assert_eq!(bench.look(now() + ARRIVAL).0, 1);
+        bench.source.signal.notify(1);
+        bench.wait(Serves::All);
+        assert_eq!(bench.look(now() + ARRIVAL).0, 1);
+    }
+
+    #[test]
     fn of_those_whom_a_notify_serves_one_by_one_one_looks_a_second_time() {
         let mut bench = Bench::new();
+        let before = now();
         for _ in 0..3 {
             bench.wait(Serves::One);
         }
-        assert_eq!(bench.look(now()), (0, true));
+        assert_eq!(bench.look(before), (0, true));
         let second = now() + ARRIVAL;
         assert_eq!(bench.look(second).0, 1);
         bench.settle();
@@ -445,9 +458,10 @@ mod tests {
         assert_eq!(bench.look(second), (0, false));
         // The driver registers anew behind a notify, however late it is by its clock.
         bench.source.signal.notify(1);
-        assert_eq!(bench.look(now() - 2 * ARRIVAL).0, 1);
+        let before = now();
+        assert_eq!(bench.look(before - 2 * ARRIVAL).0, 1);
         bench.settle();
-        assert_eq!(bench.look(now()), (0, true), "too early");
+        assert_eq!(bench.look(before), (0, true), "too early");
         assert_eq!(bench.look(now() + ARRIVAL).0, 1);
     }
 
@@ -467,6 +481,29 @@ mod tests {
         assert_eq!(bench.look(woken_at).0, 1);
         bench.table.look(woken_at + BOUND);
         assert_eq!(Arc::strong_count(&bench.source), 1);
+    }
+
+    #[test]
+    fn what_is_only_remembered_takes_no_room() {
+        let segment = Segment::anonymous(1 << 16).unwrap();
+        let mut table = Table::default();
+        // When each second look is due, and nothing is forgotten yet.
+        let later = now() + BOUND / 2;
+        for _ in 0..2 * MOST_WORDS {
+            let source = Arc::new(Quiet {
+                segment: segment.clone(),
+                signal: RawSignal::new(),
+            });
+            let ticket = source.signal.register(source.members());
+            let thing = Thing::Signal(source, ticket);
+            let entry = Entry {
+                waker: Waker::noop().clone(),
+                serves: Serves::All,
+            };
+            let added = table.add(&thing, entry, false);
+            assert!(matches!(added, Added::At(..)));
+            assert_eq!(table.look(later).chosen.len(), 1);
+        }
     }
 
     #[test]

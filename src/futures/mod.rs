@@ -40,7 +40,7 @@ impl Wanted {
 
 /// Tries until it need not wait.
 ///
-/// `attempt` is told whether a wake has chosen this future; `Empty`, `Full` and `WouldBlock` mean: not yet. It takes nothing then.
+/// Of `attempt` `Empty`, `Full` and `WouldBlock` mean: not yet. It takes nothing then.
 /// `wanted` says what to wait for, and is asked once, if at all.
 pub(crate) struct Until<W, A> {
     wanted: W,
@@ -59,7 +59,7 @@ struct Waits {
 /// How often a poll tries anew when what it waits for changes just then, or seems to be there and can't be taken.
 const TRIES: u32 = 4;
 
-impl<R, W: Fn() -> Wanted, A: FnMut(bool) -> Result<R>> Until<W, A> {
+impl<R, W: Fn() -> Wanted, A: FnMut() -> Result<R>> Until<W, A> {
     pub(crate) fn new(wanted: W, attempt: A) -> Until<W, A> {
         Until {
             wanted,
@@ -70,8 +70,8 @@ impl<R, W: Fn() -> Wanted, A: FnMut(bool) -> Result<R>> Until<W, A> {
     }
 
     /// `None`: not yet.
-    fn attempt(&mut self, was_chosen: bool) -> Option<Result<R>> {
-        match (self.attempt)(was_chosen) {
+    fn attempt(&mut self) -> Option<Result<R>> {
+        match (self.attempt)() {
             Err(Error::Empty | Error::Full | Error::WouldBlock) => None,
             other => Some(other),
         }
@@ -87,24 +87,25 @@ impl<R, W: Fn() -> Wanted, A: FnMut(bool) -> Result<R>> Until<W, A> {
             {
                 // It is polled for some other reason. If the attempt panics, the drop takes the entry out.
                 self.waits = Some(waits);
-                let done = self.attempt(false)?;
+                let done = self.attempt()?;
                 self.leave(done.is_ok());
                 return Some(done);
             }
             return self.use_turn(&waits, cx);
         }
-        match self.attempt(false) {
-            None => self.wait(cx, false),
+        self.attempt_or_wait(cx)
+    }
+
+    fn attempt_or_wait(&mut self, cx: &mut Context<'_>) -> Option<Result<R>> {
+        match self.attempt() {
+            None => self.wait(cx),
             done => done,
         }
     }
 
     /// The turn is passed on when there is more than we take, or we go away.
     fn use_turn(&mut self, had: &Waits, cx: &mut Context<'_>) -> Option<Result<R>> {
-        let done = match self.attempt(true) {
-            None => self.wait(cx, true),
-            done => done,
-        };
+        let done = self.attempt_or_wait(cx);
         match &done {
             Some(done) => had.leave_turn(done.is_ok()),
             // It may be dropped instead of polled.
@@ -114,8 +115,8 @@ impl<R, W: Fn() -> Wanted, A: FnMut(bool) -> Result<R>> Until<W, A> {
         done
     }
 
-    /// Registers, tries, and leaves the waker. `Some`: there is no need to wait. `had_turn`: a wake had chosen us, in vain.
-    fn wait(&mut self, cx: &mut Context<'_>, had_turn: bool) -> Option<Result<R>> {
+    /// Registers, tries, and leaves the waker. `Some`: there is no need to wait.
+    fn wait(&mut self, cx: &mut Context<'_>) -> Option<Result<R>> {
         if self.what.is_none() {
             self.what = Some((self.wanted)().0);
         }
@@ -123,12 +124,8 @@ impl<R, W: Fn() -> Wanted, A: FnMut(bool) -> Result<R>> Until<W, A> {
             let what = self.what.as_ref().expect("said above");
             let (thing, serves) = match what {
                 What::Lock(lock) => {
-                    let (freed, members) = (&lock.raw().freed, lock.members());
-                    let ticket = match had_turn {
-                        // Others may still sleep.
-                        true => freed.register_woken(members),
-                        false => freed.register(members),
-                    };
+                    // For those who sleep on, the driver has put the bits back.
+                    let ticket = lock.raw().freed.register(lock.members());
                     (Thing::Lock(lock.clone(), ticket), Serves::One)
                 }
                 What::Signal(source, serves) => {
@@ -136,7 +133,7 @@ impl<R, W: Fn() -> Wanted, A: FnMut(bool) -> Result<R>> Until<W, A> {
                     (Thing::Signal(source.clone(), ticket), *serves)
                 }
             };
-            if let Some(done) = self.attempt(false) {
+            if let Some(done) = self.attempt() {
                 return Some(done);
             }
             // Of a lock the driver sees for itself whether it is free.
@@ -182,7 +179,7 @@ pub(crate) async fn when_ready<E, R>(
         }
         let source = awaited(endpoint).source;
         let wanted = || Wanted(What::Signal(source.clone(), Serves::All));
-        let look = |_| match source.is_ready(Look::AtOnce) {
+        let look = || match source.is_ready(Look::AtOnce) {
             true => Ok(()),
             // In a region that is lost nothing becomes ready.
             false => source.members().check_whole().and(Err(Error::WouldBlock)),
@@ -233,7 +230,7 @@ impl Waits {
 // Nothing in it is pinned: it is no borrower of itself.
 impl<W, A> Unpin for Until<W, A> {}
 
-impl<R, W: Fn() -> Wanted, A: FnMut(bool) -> Result<R>> Future for Until<W, A> {
+impl<R, W: Fn() -> Wanted, A: FnMut() -> Result<R>> Future for Until<W, A> {
     type Output = Result<R>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<R>> {
@@ -324,14 +321,14 @@ mod tests {
         let wanted = || Wanted::lock(Shut(gate.clone()));
         // Twice before it waits, and once with the turn.
         let mut shut = 3;
-        let mut first = Until::new(wanted, |_| match shut {
+        let mut first = Until::new(wanted, || match shut {
             0 => Ok(()),
             _ => {
                 shut -= 1;
                 Err(Error::WouldBlock)
             }
         });
-        let mut second = Until::new(wanted, |_| Err::<(), _>(Error::WouldBlock));
+        let mut second = Until::new(wanted, || Err::<(), _>(Error::WouldBlock));
         let (of_first, first_is_woken) = waker(&gate);
         let (of_second, second_is_woken) = waker(&gate);
         let poll_first =

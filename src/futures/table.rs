@@ -174,9 +174,12 @@ impl Table {
             return Added::Changed(entry);
         }
         let now = crate::sys::deadline::now();
-        let index = match self.words.iter().position(|w| w.thing.is_at(thing)) {
+        let known = self.words.iter().position(|w| w.thing.is_at(thing));
+        if !known.is_some_and(|i| self.words[i].is_awaited()) && !self.has_room_for(thing) {
+            return Added::NoRoom(entry);
+        }
+        let index = match known {
             Some(index) => index,
-            None if !self.has_room_for(thing) => return Added::NoRoom(entry),
             None => {
                 self.words.push(Word::new(thing.clone(), now));
                 self.words.len() - 1
@@ -203,18 +206,18 @@ impl Table {
         Added::At(key, word.is_slept_on() && !doubtful && !is_renewed)
     }
 
-    /// Beside the words there are the driver's own, and a word of deaths for each segment.
+    /// Whether the driver can sleep on it, too. Beside the words that are waited for there are its own, and a word of deaths for each segment.
     fn has_room_for(&self, thing: &Thing) -> bool {
-        let mut segments: Vec<*const Inner> = self
-            .words
-            .iter()
+        let awaited = self.words.iter().filter(|w| w.is_awaited());
+        let mut segments: Vec<*const Inner> = awaited
             .map(|w| &w.thing)
             .chain([thing])
             .map(|t| ptr::from_ref(t.members()))
             .collect();
+        let words = segments.len();
         segments.sort_unstable();
         segments.dedup();
-        1 + self.words.len() + 1 + segments.len() <= MOST_WORDS
+        1 + words + segments.len() <= MOST_WORDS
     }
 
     fn word(&mut self, thing: &Thing) -> Option<&mut Word> {
@@ -308,8 +311,13 @@ impl Word {
         *ticket = *fresh;
     }
 
+    /// Only then does the driver sleep on it.
+    fn is_awaited(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
     fn is_needed(&self, now: Duration) -> bool {
-        !self.waiting.is_empty() || self.chosen != 0 || now < self.kept_until
+        self.is_awaited() || self.chosen != 0 || now < self.kept_until
     }
 
     /// Whether the driver sleeps on the word as it is.

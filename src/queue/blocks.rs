@@ -220,7 +220,7 @@ impl BlockPool {
     #[cfg(feature = "async")]
     pub fn loan_async(&self) -> impl Future<Output = Result<Block>> + Send + '_ {
         let wanted = || Wanted::signal(self.free_block(), Serves::One);
-        Until::new(wanted, |_| self.try_loan())
+        Until::new(wanted, || self.try_loan())
     }
 
     /// As [`receive`](Self::receive), without a thread that waits: a future for any runtime. Dropped before it is ready, it has received
@@ -233,7 +233,7 @@ impl BlockPool {
         queue: &'a Queue<BlockHandle>,
     ) -> impl Future<Output = Result<Block>> + Send + 'a {
         let wanted = || Wanted::signal(queue.arrival(), Serves::One);
-        Until::new(wanted, |_| self.try_receive(queue))
+        Until::new(wanted, || self.try_receive(queue))
     }
 
     /// Receives a block of this pool, waiting for one as long as it takes. It is as long as its sender [left it](Block::set_len).

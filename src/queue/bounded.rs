@@ -293,7 +293,7 @@ impl<T: Plain> Queue<T> {
     #[cfg(feature = "async")]
     pub fn send_async(&self, item: T) -> impl Future<Output = Result<()>> + Send + '_ {
         let wanted = || Wanted::signal(self.room(), Serves::One);
-        Until::new(wanted, move |_| self.try_send(item))
+        Until::new(wanted, move || self.try_send(item))
     }
 
     /// As [`recv`](Self::recv), without a thread that waits: a future for any runtime. Dropped before it is ready, it has received
@@ -320,7 +320,7 @@ impl<T: Plain> Queue<T> {
     #[cfg(feature = "async")]
     pub fn recv_async(&self) -> impl Future<Output = Result<T>> + Send + '_ {
         let wanted = || Wanted::signal(self.arrival(), Serves::One);
-        Until::new(wanted, |_| self.try_recv())
+        Until::new(wanted, || self.try_recv())
     }
 
     /// How many items waited to be received a moment ago. Those that are leased do not; those that came back do.

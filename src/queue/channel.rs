@@ -169,7 +169,7 @@ impl<T: Serialize + DeserializeOwned> Channel<T> {
     #[cfg(feature = "async")]
     pub fn recv_async(&self) -> impl Future<Output = Result<T>> + Send + '_ {
         let wanted = || Wanted::signal(self.arrival(), Serves::One);
-        Until::new(wanted, |_| self.try_recv())
+        Until::new(wanted, || self.try_recv())
     }
 
     /// What a [`Select`](crate::Select) waits for with this value: `select.send(&channel.room_for(&value)?)`. It encodes the value, to

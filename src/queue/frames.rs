@@ -292,7 +292,7 @@ impl Frames {
             let units = frame_words(len as u64);
             Wanted::signal(self.room_of(units), Serves::All)
         };
-        Until::new(wanted, move |_| {
+        Until::new(wanted, move || {
             self.send(Deadline::PASSED, message.as_ref())
         })
     }

@@ -43,7 +43,7 @@ impl<T: Plain> Queue<T> {
     #[cfg(feature = "async")]
     pub fn lease_async(&self) -> impl Future<Output = Result<Lease<T>>> + Send + '_ {
         let wanted = || Wanted::signal(self.arrival(), Serves::One);
-        Until::new(wanted, |_| self.try_lease())
+        Until::new(wanted, || self.try_lease())
     }
 
     /// Waits as long as it takes until all that was sent has been received, and all that was leased completed.

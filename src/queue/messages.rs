@@ -238,7 +238,7 @@ impl Messages {
         message: &'a mut Vec<u8>,
     ) -> impl Future<Output = Result<usize>> + Send + 'a {
         let wanted = || Wanted::signal(self.arrival(), Serves::One);
-        Until::new(wanted, move |_| self.try_recv(message))
+        Until::new(wanted, move || self.try_recv(message))
     }
 
     /// What a [`Select`](crate::Select) waits for with a message of `len` bytes: `select.send(&messages.room_for(100)?)`.

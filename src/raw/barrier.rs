@@ -329,7 +329,7 @@ impl RawBarrier {
             match self.moved.wait(&ticket, call, nap) {
                 // By another phase's end, or for nothing, again and again.
                 Ended::Notified if call.deadline.has_passed() => return self.give_up(number),
-                Ended::Notified => {}
+                Ended::Notified | Ended::Told => {}
                 Ended::Death | Ended::Bound => nap = Nap::UntilDeath,
                 Ended::TimedOut => return self.give_up(number),
                 Ended::Lost => return Err(Error::Corrupt),

@@ -52,7 +52,7 @@ impl RawCondvar {
         let mut nap = FIRST_NAP;
         loop {
             match self.signal.wait(ticket, call, nap) {
-                Ended::Notified => return false,
+                Ended::Notified | Ended::Told => return false,
                 // The dead may have been woken in our place: let the caller look.
                 Ended::Death => return false,
                 Ended::Bound => nap = Nap::UntilDeath,

@@ -1,5 +1,6 @@
 //! Waiting for what the other side changes behind a light fence (`sys/asymmetric.rs`).
 
+use super::signal::RawSignal;
 use super::{Call, MemberId, Membership, Nap};
 use crate::error::Result;
 use crate::sys::asymmetric::{ARRIVAL, TAKES_TIME, linger};
@@ -32,9 +33,9 @@ pub(crate) fn looking_twice<M: Membership, W: Fn() -> bool, R>(
 pub(crate) struct LooksTwice<'a, M, W> {
     members: &'a M,
     worth_it: W,
-    /// The signal's word, as it was when the caller was told for the first time to look at once.
+    /// The signal's count, as it was when the caller was last told that what it waits for seems to be there.
     told: Cell<Option<u32>>,
-    /// The signal's word, as it has been for long enough that the other side has seen it.
+    /// The signal's count, as it has been for long enough that the other side has seen it, and WAITERS with it.
     seen: Cell<Option<u32>>,
 }
 
@@ -55,6 +56,16 @@ impl<M: Membership, W: Fn() -> bool> Membership for LooksTwice<'_, M, W> {
         self.members.deaths()
     }
 
+    fn is_there_already(&self, count: u32) -> bool {
+        let count = Some(count);
+        // Once: if it was in vain, it is no reason not to sleep.
+        if !TAKES_TIME || self.seen.get() == count || self.told.replace(count) == count {
+            return false;
+        }
+        linger();
+        (self.worth_it)()
+    }
+
     fn park(
         &self,
         word: &AtomicU32,
@@ -64,15 +75,8 @@ impl<M: Membership, W: Fn() -> bool> Membership for LooksTwice<'_, M, W> {
         deadline: Deadline,
     ) -> Wake {
         let park = |nap| self.members.park(word, expected, deaths, nap, deadline);
-        // WAITERS, by which the other side goes, is set, and nobody clears it without changing the count.
-        if TAKES_TIME && self.seen.get() != Some(expected) {
-            // Once: if that was in vain, it is no reason not to sleep.
-            if self.told.replace(Some(expected)) != Some(expected) {
-                linger();
-                if (self.worth_it)() {
-                    return Wake::Again;
-                }
-            }
+        let count = Some(RawSignal::count_of(expected));
+        if TAKES_TIME && self.seen.get() != count {
             let brief = match nap {
                 Nap::AtMost(length) => length.min(ARRIVAL),
                 Nap::UntilDeath => ARRIVAL,
@@ -82,7 +86,7 @@ impl<M: Membership, W: Fn() -> bool> Membership for LooksTwice<'_, M, W> {
                 return wake;
             }
             if brief == ARRIVAL {
-                self.seen.set(Some(expected));
+                self.seen.set(count);
             }
             // The caller's first naps may be no longer, and then it looks for itself.
             if (self.worth_it)() || nap == Nap::AtMost(brief) {
@@ -96,6 +100,8 @@ impl<M: Membership, W: Fn() -> bool> Membership for LooksTwice<'_, M, W> {
 #[cfg(all(test, not(commonhold_loom)))]
 mod tests {
     use super::*;
+    use crate::raw::signal::Ended;
+    use crate::sys::spin::Adaptive;
     use std::cell::RefCell;
 
     const BRIEF: Nap = Nap::AtMost(ARRIVAL);
@@ -132,6 +138,9 @@ mod tests {
             seen: Cell::new(None),
         };
         for word in words {
+            if members.is_there_already(RawSignal::count_of(*word)) {
+                continue;
+            }
             members.park(&AtomicU32::new(*word), *word, 0, LONG, Deadline::NEVER);
         }
         taken.into_inner()
@@ -155,6 +164,30 @@ mod tests {
         let always = || true;
         let taken = naps(&[3, 3, 3, 3], Wake::TimedOut, always);
         assert_eq!(taken, [BRIEF, LONG, LONG]);
+    }
+
+    #[test]
+    fn who_is_told_before_the_sleep_does_not_say_that_he_sleeps() {
+        let taken = RefCell::default();
+        let end = Wake::TimedOut;
+        let members = LooksTwice {
+            members: &Naps { taken: &taken, end },
+            worth_it: || true,
+            told: Cell::new(None),
+            seen: Cell::new(None),
+        };
+        let call = Call {
+            members: &members,
+            me: MemberId::new(5, 1).unwrap(),
+            spin: &Adaptive::new(),
+            deadline: Deadline::NEVER,
+        };
+        let signal = RawSignal::new();
+        let ticket = signal.register(&members);
+        assert_eq!(signal.wait(&ticket, &call, LONG), Ended::Told);
+        assert!(!signal.has_sleepers());
+        assert_eq!(signal.wait(&ticket, &call, LONG), Ended::Bound);
+        assert_eq!(taken.into_inner(), [BRIEF]);
     }
 
     #[test]

@@ -99,6 +99,11 @@ pub(crate) trait Membership {
     /// A number that changes after each death (or departure) that anybody noticed.
     fn deaths(&self) -> u32;
 
+    /// A last look before a sleep, for one who registered with a signal as of `count`: whether what is waited for seems to be there.
+    fn is_there_already(&self, _count: u32) -> bool {
+        false
+    }
+
     /// Sleeps while `word` holds `expected`, not beyond `deadline`, and at most for `nap`.
     ///
     /// With [`Nap::UntilDeath`] it also ends when `deaths()` is no longer `deaths`.

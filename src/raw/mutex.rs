@@ -133,25 +133,6 @@ impl RawMutex {
         }
     }
 
-    /// As [`try_lock`](Self::try_lock), for one that a wake has chosen (it slept by another's thread): others may still sleep, and the
-    /// words go on saying so.
-    #[cfg(any(feature = "async", commonhold_loom))]
-    pub(crate) fn try_lock_woken<M: Membership>(
-        &self,
-        members: &M,
-        me: MemberId,
-        heir: Heir,
-    ) -> Result<Took> {
-        self.freed.register_woken(members);
-        let word = self.word.load(Ordering::Relaxed);
-        let took = self.try_lock_contended(members, me, heir, word);
-        if matches!(took, Err(Error::Poisoned)) {
-            // As in `lock_between_naps`.
-            self.freed.notify(u32::MAX);
-        }
-        took
-    }
-
     /// Locks inside another machine's call, for a few stores or a copy. A `try_` form, whose deadline is [`Deadline::PASSED`], waits
     /// for the holder too, but only for [`TRY_PATIENCE`]: then `Err(WouldBlock)` or `Err(Timeout)`.
     #[inline]
@@ -308,7 +289,7 @@ impl RawMutex {
                 continue;
             }
             // With sleepers before us the lock is busy for long: spinning would only delay.
-            if self.freed.is_awaited() || !spin.back_off() {
+            if self.freed.has_sleepers() || !spin.back_off() {
                 break;
             }
             word = self.word.load(Ordering::Relaxed);
@@ -325,7 +306,7 @@ impl RawMutex {
 
     fn lock_between_naps<M: Membership>(&self, call: &Call<'_, M>, heir: Heir) -> Result<Took> {
         let mut naps = Naps::new();
-        if !self.freed.is_awaited() {
+        if !self.freed.has_sleepers() {
             naps.keep_watch();
         }
         let mut slept = false;
@@ -380,12 +361,16 @@ impl RawMutex {
                 self.give_up(slept);
                 return Err(Error::Timeout);
             }
-            let ended = self.freed.wait(&ticket, call, naps.next());
-            slept = true;
+            let ended = self.freed.wait(&ticket, call, naps.now());
+            if ended != Ended::Told {
+                naps.next();
+                slept = true;
+            }
             match ended {
                 // The region is lost, and with it whoever was to unlock; or we are a forked child.
                 Ended::Lost => return Err(Error::Corrupt),
                 Ended::Notified => closely = false,
+                Ended::Told => {}
                 Ended::Bound | Ended::TimedOut | Ended::Death => {
                     closely = true;
                     asked = 0;
@@ -510,11 +495,39 @@ mod tests {
         }
     }
 
+    /// Everybody is dead.
+    struct Graves;
+
+    impl Membership for Graves {
+        fn is_alive(&self, _: MemberId) -> bool {
+            false
+        }
+
+        fn deaths(&self) -> u32 {
+            0
+        }
+
+        fn park(&self, _: &AtomicU32, _: u32, _: u32, _: Nap, _: Deadline) -> Wake {
+            panic!("nobody need wait")
+        }
+    }
+
+    /// No death is announced yet, and they would sleep on.
+    #[test]
+    fn who_finds_the_owner_dead_tells_those_who_wait() {
+        let me = MemberId::new(5, 1).unwrap();
+        let mutex = RawMutex::new();
+        assert!(mutex.lock_at_once(MemberId::new(3, 1).unwrap()));
+        let ticket = mutex.freed.register(&Graves);
+        let tried = mutex.try_lock(&Graves, me, Heir::Refuses);
+        assert!(matches!(tried, Err(Error::Poisoned)));
+        assert!(mutex.freed.has_moved(&ticket));
+    }
+
     #[test]
     fn a_word_that_never_stands_still_does_not_outlast_a_deadline() {
         let id = MemberId::new(3, 1).unwrap();
-        // SAFETY: all zero is a free lock.
-        let mutex: RawMutex = unsafe { std::mem::zeroed() };
+        let mutex = RawMutex::new();
         mutex.word.store(id.bits(), Ordering::Relaxed);
         for says in [false, true] {
             let members = Restless {

@@ -391,20 +391,14 @@ impl RawRwLock {
     }
 
     /// Lets a writer in that can't wait here: `Ok(false)`, and it has the gate, if others read. `Err(WouldBlock)`: another has the gate.
-    /// `was_chosen`: by a wake, so that others may still sleep.
     #[cfg(all(feature = "async", not(commonhold_loom)))]
     pub(crate) fn begin_to_enter<M: Membership>(
         &self,
         lines: &[ReaderLine],
         members: &M,
         me: MemberId,
-        was_chosen: bool,
     ) -> Result<bool> {
-        if was_chosen {
-            self.gate.try_lock_woken(members, me, Heir::Inherits)?;
-        } else {
-            self.gate.try_lock(members, me, Heir::Inherits)?;
-        }
+        self.gate.try_lock(members, me, Heir::Inherits)?;
         self.go_on_to_enter(lines, members)
     }
 
@@ -551,7 +545,7 @@ impl RawRwLock {
                 asked = now;
             }
             match self.left.wait(&ticket, call, naps.next()) {
-                Ended::Notified | Ended::Death => {}
+                Ended::Notified | Ended::Told | Ended::Death => {}
                 Ended::Bound => asked = None,
                 Ended::TimedOut => return Err(Error::Timeout),
                 Ended::Lost => return Err(Error::Corrupt),

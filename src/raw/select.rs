@@ -254,8 +254,7 @@ mod tests {
     };
 
     fn naps(parks: &[Park], notified_at: usize) -> Vec<Nap> {
-        // SAFETY: all zero is a signal that nobody waits for.
-        let signal: RawSignal = unsafe { std::mem::zeroed() };
+        let signal = RawSignal::new();
         let late = Arc::new(Late {
             signal: &signal,
             parks,

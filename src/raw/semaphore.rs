@@ -394,8 +394,7 @@ mod tests {
                 raw: RawSemaphore {
                     lock: RawMutex::new(),
                     reserved: 0,
-                    // SAFETY: all zero is a signal that nobody waits for.
-                    released: unsafe { std::mem::zeroed() },
+                    released: RawSignal::new(),
                     total: AtomicU64::new(total),
                     available: AtomicU64::new(available),
                 },

@@ -22,7 +22,7 @@ use std::time::Duration;
 ///
 /// | SLEEPERS (1) | WAITERS (0) | meaning |
 /// |---|---|---|
-/// | 0 | 0 | nobody waits: a notify is one load |
+/// | 0 | 0 | nobody waits, or the one that [`hand_on`](RawSignal::hand_on) woke has not put the bits back yet: a notify is one load |
 /// | 0 | 1 | somebody may be registered, and looks at the word by itself: a notify bumps the count |
 /// | 1 | 1 | somebody may be asleep in the kernel: a notify bumps the count and makes the wake call |
 /// | 1 | 0 | left by nobody; a notify takes it for "nobody waits", a waiter mends it |
@@ -63,6 +63,8 @@ impl Ticket {
 pub(crate) enum Ended {
     /// Somebody notified after the registration.
     Notified,
+    /// What is waited for seems to be there, by a last look before the sleep: look at the condition again.
+    Told,
     /// A member died since the registration, and may have taken a wake-up with it: look at the condition again.
     Death,
     /// The bound on every sleep: look at the condition again.
@@ -111,6 +113,12 @@ impl RawSignal {
         call: &Call<'_, M>,
         nap: Nap,
     ) -> Ended {
+        if self.has_moved(ticket) {
+            return Ended::Notified;
+        }
+        if call.members.is_there_already(ticket.count) {
+            return Ended::Told;
+        }
         let Some(asleep) = self.say_asleep(ticket) else {
             return Ended::Notified;
         };
@@ -172,6 +180,16 @@ impl RawSignal {
     #[inline]
     pub(super) fn is_awaited(&self) -> bool {
         self.word.load(Ordering::Relaxed) & WAITERS != 0
+    }
+
+    /// Whether somebody may be asleep.
+    pub(super) fn has_sleepers(&self) -> bool {
+        self.word.load(Ordering::Relaxed) & SLEEPERS != 0
+    }
+
+    /// The count that a word bears: as long as it stays, so does WAITERS.
+    pub(super) fn count_of(word: u32) -> u32 {
+        word & COUNT
     }
 
     /// Ends the wait of `count` sleepers (`u32::MAX`: of all) and of everyone who is registered but awake.

@@ -172,6 +172,10 @@ fn wait_slowly<M: Membership>(
                 restless_since.get_or_insert_with(LastDone::now);
                 Look::AtOnce
             }
+            Ended::Told => {
+                restless_since.get_or_insert_with(LastDone::now);
+                Look::AtOnce
+            }
             Ended::Death | Ended::Bound => {
                 nap = Nap::UntilDeath;
                 restless_since = None;
@@ -196,8 +200,11 @@ mod tests {
     use super::*;
     use crate::raw::MemberId;
     use crate::raw::oracles::Awake;
+    use crate::sys::atomic::AtomicU32;
     use crate::sys::deadline::{Deadline, now};
+    use crate::sys::futex::Wake;
     use crate::sys::spin::Adaptive;
+    use std::cell::Cell;
 
     const ASKING: Look = Look::AskingAfterOwners;
     const LONG: Duration = Duration::from_secs(2);
@@ -214,8 +221,7 @@ mod tests {
 
     #[test]
     fn who_waits_for_long_asks_after_owners_once_and_then_looks_idly() {
-        // SAFETY: all zero is a signal that nobody waits for.
-        let signal: RawSignal = unsafe { std::mem::zeroed() };
+        let signal = RawSignal::new();
         let call = call(Deadline::NEVER);
         let mut looks = Vec::new();
         let attempt = |look| {
@@ -229,8 +235,7 @@ mod tests {
 
     #[test]
     fn notifies_without_end_and_for_nothing_do_not_outlast_a_deadline() {
-        // SAFETY: as above.
-        let signal: RawSignal = unsafe { std::mem::zeroed() };
+        let signal = RawSignal::new();
         let call = call(Deadline::after(Duration::from_millis(5)));
         // Each time between the registration and the sleep.
         let worth_it = || {
@@ -243,8 +248,7 @@ mod tests {
 
     #[test]
     fn notifies_without_end_and_for_nothing_do_not_hide_a_death() {
-        // SAFETY: as above.
-        let signal: RawSignal = unsafe { std::mem::zeroed() };
+        let signal = RawSignal::new();
         let call = call(Deadline::after(LONG));
         let worth_it = || {
             signal.notify(1);
@@ -257,17 +261,44 @@ mod tests {
 
     #[test]
     fn attempts_that_seem_to_be_worth_it_and_are_not_keep_nobody_awake() {
-        // SAFETY: as above.
-        let signal: RawSignal = unsafe { std::mem::zeroed() };
-        let call = call(Deadline::after(LONG));
+        let signal = RawSignal::new();
+        let members = Naps(Cell::new(0));
+        let Call {
+            me, spin, deadline, ..
+        } = call(Deadline::after(LONG));
+        let call = Call {
+            members: &members,
+            me,
+            spin,
+            deadline,
+        };
         let mut looks = Vec::new();
         let attempt = |look| {
-            looks.push(look);
+            looks.push((look, members.0.get()));
             Ok(look == ASKING)
         };
         let worth_it = || true;
         wait_for(&call, &signal, attempt, worth_it).unwrap();
-        let slept = looks.iter().position(|l| *l == Look::Idly);
-        assert_eq!(looks[slept.unwrap()..], [Look::Idly, Look::AtOnce, ASKING]);
+        // Owners are asked after when a nap was in vain; who is told to look has not taken one.
+        let end = [(Look::Idly, 1), (Look::AtOnce, 1), (ASKING, 1)];
+        assert_eq!(looks[looks.len() - 3..], end);
+    }
+
+    /// Everybody lives; naps are counted, and end at once.
+    struct Naps(Cell<u32>);
+
+    impl Membership for Naps {
+        fn is_alive(&self, _: MemberId) -> bool {
+            true
+        }
+
+        fn deaths(&self) -> u32 {
+            0
+        }
+
+        fn park(&self, _: &AtomicU32, _: u32, _: u32, _: Nap, _: Deadline) -> Wake {
+            self.0.set(self.0.get() + 1);
+            Wake::Again
+        }
     }
 }

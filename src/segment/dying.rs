@@ -143,8 +143,7 @@ mod tests {
         let inner = segment.inner();
         let (mut child, identity) = Asleep::new();
         let owner = pretend(&segment, 9, 7, &child, identity);
-        // SAFETY: all zero is a mutex that is free.
-        let mutex: RawMutex = unsafe { std::mem::zeroed() };
+        let mutex = RawMutex::new();
         assert!(mutex.lock_at_once(owner));
         let call = Call {
             members: inner,

@@ -198,7 +198,7 @@ impl Event {
         let mut before = None;
         Until::new(
             move || Wanted::signal(self.setting(), serves),
-            move |_| match self.reset {
+            move || match self.reset {
                 Reset::Automatic => self.try_wait(),
                 Reset::Manual => {
                     self.placed.call(Deadline::PASSED)?;

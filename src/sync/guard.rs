@@ -49,15 +49,6 @@ impl<'a, T: ?Sized> Locker<'a, T> {
         self.guard(me)
     }
 
-    /// As [`try_lock`](Self::try_lock), for one that a wake has chosen.
-    #[cfg(feature = "async")]
-    pub(crate) fn try_lock_woken(self) -> Result<MutexGuard<'a, T>> {
-        let me = self.me()?;
-        self.raw
-            .try_lock_woken(self.segment.inner(), me, Heir::Refuses)?;
-        self.guard(me)
-    }
-
     pub(crate) fn lock_timeout(self, timeout: Duration) -> Result<MutexGuard<'a, T>> {
         match self.try_lock() {
             Err(Error::WouldBlock) => self.lock_until(Deadline::after(timeout), Heir::Refuses),

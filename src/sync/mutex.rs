@@ -157,10 +157,7 @@ impl<T: InPlace> Mutex<T> {
     #[cfg(feature = "async")]
     pub fn lock_async(&self) -> impl Future<Output = Result<MutexGuard<'_, T>>> + Send + '_ {
         let wanted = || Wanted::lock(Waited(self.placed.clone()));
-        Until::new(wanted, |was_chosen| match was_chosen {
-            false => self.try_lock(),
-            true => self.locker().try_lock_woken(),
-        })
+        Until::new(wanted, || self.try_lock())
     }
 
     /// Locks, waiting as long as it takes, also when the lock is poisoned: then the value may be half-changed, and dropping

@@ -20,7 +20,7 @@ impl<T: InPlace + Sync> RwLock<T> {
     /// The guard is not `Send`: a task that may move between threads drops it before its next `await`, as with std's.
     /// What holds for all futures is said at [`Queue::recv_async`](crate::Queue::recv_async).
     pub fn read_async(&self) -> impl Future<Output = Result<RwLockReadGuard<'_, T>>> + Send + '_ {
-        Until::new(|| self.gate(false), |_| self.try_read())
+        Until::new(|| self.gate(false), || self.try_read())
     }
 
     /// As [`write`](Self::write), without a thread that waits: a future for any runtime. Dropped before it is ready, it writes nothing.
@@ -31,11 +31,11 @@ impl<T: InPlace + Sync> RwLock<T> {
     #[expect(clippy::manual_async_fn, reason = "the signature says that it is Send")]
     pub fn write_async(&self) -> impl Future<Output = Result<RwLockWriteGuard<'_, T>>> + Send + '_ {
         async move {
-            let enter = |was_chosen| {
+            let enter = || {
                 let me = self.me()?;
                 let (raw, lines) = (self.placed.control(), self.placed.of_members());
                 let entered = raw
-                    .begin_to_enter(lines, self.placed.inner(), me, was_chosen)
+                    .begin_to_enter(lines, self.placed.inner(), me)
                     .map_err(|e| self.unless_lost(e))?;
                 Ok((me, entered))
             };
@@ -55,7 +55,7 @@ impl<T: InPlace + Sync> RwLock<T> {
         });
         // The one that has the gate is the only one that waits: nobody has a turn to pass on.
         let left = || Wanted::signal(self.readers_left(), Serves::All);
-        Until::new(left, move |_| {
+        Until::new(left, move || {
             if !self.placed.inner().is_me(me) {
                 self.placed.check_whole()?;
                 return Err(Error::InvalidArgument(

@@ -152,7 +152,7 @@ impl Semaphore {
     #[cfg(feature = "async")]
     pub fn acquire_async(&self) -> impl Future<Output = Result<Permit<'_>>> + Send + '_ {
         let wanted = || Wanted::signal(self.permits(), Serves::One);
-        Until::new(wanted, |_| self.try_acquire())
+        Until::new(wanted, || self.try_acquire())
     }
 
     /// Makes so many more permits.

@@ -260,28 +260,23 @@ fn trying_finds_the_dead_too() {
 
 /// As a future locks: a driver sleeps for it, and it tries again when the driver finds the lock free.
 fn lock_by_a_driver(mutex: &RawMutex, index: usize) {
-    let me = id(index);
-    let mut was_chosen = false;
-    loop {
-        let locked = if was_chosen {
-            mutex.try_lock_woken(&Oracle, me, Heir::Inherits)
-        } else {
-            mutex.try_lock(&Oracle, me, Heir::Inherits)
-        };
-        if locked.is_ok() {
+    let tries = || mutex.try_lock(&Oracle, id(index), Heir::Inherits).is_ok();
+    while !tries() {
+        let mut ticket = mutex.freed.register(&Oracle);
+        if tries() {
             return;
         }
+        // The driver's part.
         loop {
-            let ticket = mutex.freed.register_woken(&Oracle);
-            if is_free(mutex.word.load(Relaxed)) {
-                break;
-            }
             if let Some(asleep) = mutex.freed.say_asleep(&ticket) {
                 let (word, deaths) = (mutex.freed.word(), ticket.deaths);
                 Oracle.park(word, asleep, deaths, Nap::UntilDeath, Deadline::NEVER);
             }
+            ticket = mutex.freed.register_woken(&Oracle);
+            if is_free(mutex.word.load(Relaxed)) {
+                break;
+            }
         }
-        was_chosen = true;
     }
 }
 

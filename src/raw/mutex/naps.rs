@@ -29,17 +29,26 @@ impl Naps {
         self.watch = Self::WATCH;
     }
 
-    pub(crate) fn next(&mut self) -> Nap {
+    /// The one to be taken now.
+    pub(crate) fn now(&self) -> Nap {
         if self.watch > 0 {
-            self.watch -= 1;
             return Nap::AtMost(Self::WATCHING);
         }
         if self.taken == Self::SHORT_ONES {
             return Nap::UntilDeath;
         }
-        let nap = (Self::FIRST * (1 << self.taken)).min(Self::LONGEST);
-        self.taken += 1;
-        Nap::AtMost(nap)
+        Nap::AtMost((Self::FIRST * (1 << self.taken)).min(Self::LONGEST))
+    }
+
+    /// The one to be taken now, which then is taken.
+    pub(crate) fn next(&mut self) -> Nap {
+        let nap = self.now();
+        if self.watch > 0 {
+            self.watch -= 1;
+        } else if self.taken < Self::SHORT_ONES {
+            self.taken += 1;
+        }
+        nap
     }
 }
 

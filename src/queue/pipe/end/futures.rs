@@ -33,7 +33,7 @@ impl PipeEnd {
         // Each is told of any room, since only it knows how much it needs.
         let wanted = move || Wanted::signal(self.awaits(What::Room { words, need }), Serves::All);
         let (mut turn, mut rest) = (None, message);
-        Until::new(wanted, move |_| match in_pieces {
+        Until::new(wanted, move || match in_pieces {
             true => self.send_more(message, &mut rest, &mut turn),
             false => self.try_send(message),
         })
@@ -48,7 +48,7 @@ impl PipeEnd {
         message: &'a mut Vec<u8>,
     ) -> impl Future<Output = Result<usize>> + Send + 'a {
         let wanted = || Wanted::signal(self.arrival(), Serves::One);
-        Until::new(wanted, move |_| self.try_recv(message))
+        Until::new(wanted, move || self.try_recv(message))
     }
 
     /// Sends as many pieces of the rest as there is room for, having, or taking, the turn; `Err(Full)` until it is the last one.
