@@ -249,11 +249,13 @@ impl<W, A> Drop for Until<W, A> {
 
 #[cfg(test)]
 mod tests {
+    use super::table::{Added, Entry, Table};
     use super::*;
     use crate::Segment;
     use crate::raw::MemberId;
     use crate::raw::mutex::{Heir, RawMutex};
     use crate::segment::Inner;
+    use crate::sys::deadline::now;
     use std::sync::mpsc::{Receiver, Sender, channel};
     use std::task::{Wake, Waker};
     use std::time::Duration;
@@ -308,6 +310,40 @@ mod tests {
         let (said, hears) = channel();
         let gate = gate.clone();
         (Arc::new(Woken { gate, said }).into(), hears)
+    }
+
+    /// The wake was for the first, which went away before the driver looked; somebody else sleeps on, of whom no unlock would know.
+    #[test]
+    fn a_wake_whose_future_has_gone_is_no_secret_of_the_one_that_comes_next() {
+        let gate = Arc::new(Gate {
+            segment: Segment::anonymous(1 << 16).unwrap(),
+            raw: RawMutex::new(),
+        });
+        let waker = Waker::noop();
+        let entry = || Entry {
+            waker: waker.clone(),
+            serves: Serves::One,
+        };
+        let thing = || {
+            let ticket = gate.raw.freed.register(gate.segment.inner());
+            Thing::Lock(Arc::new(Shut(gate.clone())), ticket)
+        };
+        // Without its driver, whose part the test plays.
+        let mut table = Table::default();
+        assert!(gate.raw.lock_at_once(gate.me()));
+        let first = thing();
+        let Added::At(key, _) = table.add(&first, entry(), false) else {
+            panic!("nothing has changed");
+        };
+        assert!(table.look(now()).chosen.is_empty());
+        assert!(gate.raw.freed.has_sleepers());
+
+        gate.raw.unlock();
+        assert!(!gate.raw.freed.has_sleepers(), "they go with the wake");
+        table.remove(&first, key);
+        assert!(matches!(table.add(&thing(), entry(), false), Added::At(..)));
+        assert_eq!(table.look(now()).chosen.len(), 1);
+        assert!(gate.raw.freed.has_sleepers());
     }
 
     /// The gate was shut again before it came, and open when it had registered anew. It holds nothing, so no unlock of its own wakes the next.

@@ -190,7 +190,9 @@ impl Table {
         let mut is_renewed = false;
         if word.waiting.is_empty() {
             word.since = now;
-            is_renewed = word.chosen == 0;
+            // If the driver has yet to look why its sleep ended, the wake may be another's: then it is to find that the word has moved.
+            let ends_a_sleep = word.slept_on && word.thing.has_moved();
+            is_renewed = word.chosen == 0 && !ends_a_sleep;
             if is_renewed {
                 word.renew(thing.ticket(), now);
             }
@@ -208,6 +210,10 @@ impl Table {
 
     /// Whether the driver can sleep on it, too. Beside the words that are waited for there are its own, and a word of deaths for each segment.
     fn has_room_for(&self, thing: &Thing) -> bool {
+        // There are no more segments than words.
+        if 2 * (self.words.len() + 1) < MOST_WORDS {
+            return true;
+        }
         let awaited = self.words.iter().filter(|w| w.is_awaited());
         let mut segments: Vec<*const Inner> = awaited
             .map(|w| &w.thing)

@@ -33,7 +33,7 @@ pub(crate) fn looking_twice<M: Membership, W: Fn() -> bool, R>(
 pub(crate) struct LooksTwice<'a, M, W> {
     members: &'a M,
     worth_it: W,
-    /// The signal's count, as it was when the caller was last told that what it waits for seems to be there.
+    /// The signal's count, as it was at the last look that was made before a sleep.
     told: Cell<Option<u32>>,
     /// The signal's count, as it has been for long enough that the other side has seen it, and WAITERS with it.
     seen: Cell<Option<u32>>,

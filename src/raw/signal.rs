@@ -183,7 +183,7 @@ impl RawSignal {
     }
 
     /// Whether somebody may be asleep.
-    pub(super) fn has_sleepers(&self) -> bool {
+    pub(crate) fn has_sleepers(&self) -> bool {
         self.word.load(Ordering::Relaxed) & SLEEPERS != 0
     }
 
