@@ -271,7 +271,10 @@ fn a_process_of_many_waiting_threads_takes_not_the_whole_watch_with_it() {
         for s in &survivors {
             eventually(LIMIT, "they watch", || roles_of(&stage, s.pid()) > 0);
         }
-        assert!(roles_of(&stage, many.pid()) <= 2);
+        // A sweeper that has no processor for long is replaced, by whoever looks.
+        eventually(LIMIT, "no more than its share", || {
+            roles_of(&stage, many.pid()) <= 2
+        });
         // A stopped process swallows wake-ups, and then it dies.
         many.signal(libc::SIGSTOP);
         stage.queue.send(round).unwrap();

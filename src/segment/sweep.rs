@@ -238,8 +238,12 @@ impl Inner {
             if taken.is_err() {
                 continue;
             }
-            // All wake at the same moments: another thread of ours may have become the sweeper since we looked.
-            if index == 1 && has(&watches[..1]) {
+            // All wake at the same moments: another thread of ours may have taken the one before since we looked.
+            let before = match index {
+                0 | 1 => &watches[..index],
+                _ => &reserves[..index - 2],
+            };
+            if has(before) {
                 self.free_role(index, me);
                 continue;
             }
