@@ -167,12 +167,9 @@ fn wait_slowly<M: Membership>(
             }
         }
         let look = match signal.wait(&ticket, call, nap) {
-            Ended::Notified => {
-                *notified = true;
-                restless_since.get_or_insert_with(LastDone::now);
-                Look::AtOnce
-            }
-            Ended::Told => {
+            ended @ (Ended::Notified | Ended::Told) => {
+                // Who was told had not slept yet: no wake-up chose it.
+                *notified |= ended == Ended::Notified;
                 restless_since.get_or_insert_with(LastDone::now);
                 Look::AtOnce
             }
